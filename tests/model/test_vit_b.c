@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ViT-B at 1024 pixels, weights computed: embedding, box and point within 1e-4 of the reference, and in
  * little memory. */
-#include "computed_vit.h"
+#include "support/computed_vit.h"
+#include "support/support.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -76,7 +79,8 @@ static void check_prompt(msx_checkpoint *vectors, const msx_prediction *p, int64
 
 START_TEST(vit_b_matches_the_reference) {
     msx_ctx *ctx = test_ctx();
-    msx_checkpoint *vectors, *weights = compute_vit(ctx, 768, 64, 12, 3);
+    msx_checkpoint *vectors, *weights;
+    test_ok(ctx, test_compute_vit(&weights, ctx, 768, 64, 12, 3));
     test_ok(ctx, msx_checkpoint_open(&vectors, ctx, test_path("golden/vit_b.safetensors")));
     msx_device *device;
     msx_model *model;
