@@ -20,6 +20,19 @@ enum { MSXK_OK = 0, MSXK_E_NOMEM = -1, MSXK_E_DEVICE = -2, MSXK_E_ARG = -3 };
 
 enum { MSXK_ACT_NONE = 0, MSXK_ACT_GELU = 1 /* exact erf form */, MSXK_ACT_RELU = 2 };
 
+/* How products are computed. Low precision (fp16, bf16) is one of operands: sums, norms, softmax and
+ * everything that an op does not say otherwise of stay float32. */
+enum {
+    MSXK_FP32 = 0, /* the default */
+    MSXK_TF32 = 1, /* float32 in memory, multiplied with 10 bits of mantissa */
+    MSXK_FP16 = 2,
+    MSXK_BF16 = 3
+};
+typedef uint16_t msxk_low; /* an element of the device's low format: fp16 or bf16, as set */
+
+/* Operands of a product that hold msxk_low; their leading dimensions and strides count elements. */
+enum { MSXK_LOW_A = 1, MSXK_LOW_W = 2, MSXK_LOW_C = 4 };
+
 typedef struct msx_kdev msx_kdev; /* one device with its stream and scratch memory */
 
 /* Where the backend takes host memory from; all three or none (NULL: malloc). */
@@ -33,7 +46,9 @@ typedef struct msxk_memory {
  * w_transposed 1: W is (N,K), as linear layers store it; 0: W is (K,N).
  * bias (N) or NULL; residual (M,N) with leading dimension ldr and a stride of its own (0: shared by
  * the batch), or NULL; without an activation it may be C itself. The problems of a batch do not
- * influence each other's bits. */
+ * influence each other's bits. `low` names the operands that are of the device's low format (their
+ * pointers are cast): A and W both or none, C with or without them; bias and residual are float32, and
+ * a low C takes no residual. */
 typedef struct msxk_gemm {
     int64_t m, n, k;
     const float *a;
@@ -49,6 +64,7 @@ typedef struct msxk_gemm {
     float alpha; /* 1 for plain layers */
     int act;
     int64_t batch, stride_a, stride_w, stride_c, stride_r; /* batch 0 means 1 */
+    int low;                                               /* MSXK_LOW_*, combined */
 } msxk_gemm;
 
 /* Encoder self attention with decomposed relative position. qkv (B*g*g, 3*H*d), channel
@@ -56,11 +72,13 @@ typedef struct msxk_gemm {
  * reaches over the edge holds padded keys whose k and v are the bias slices of `qkv_bias` (3*H*d)
  * and which are attended to like any other. scores = scale*(q.k) + q.rel_h[qy-ky+side-1] +
  * q.rel_w[qx-kx+side-1] with the unscaled q; rel_h, rel_w (2*side-1, d). out (B*g*g, H*d).
- * The score matrix is never held in memory. */
+ * The score matrix is never held in memory. With `low`, qkv and out are of the device's low format
+ * (their pointers are cast) and the k and v of the padding are rounded to it. */
 typedef struct msxk_attention {
     int64_t batch, grid, side, heads, dim;
     const float *qkv, *qkv_bias, *rel_h, *rel_w;
     float *out;
+    int low;
 } msxk_attention;
 
 /* Decoder attention, `batch` problems: q (tq, H*d), k and v (tk, H*d), out (tq, H*d).
@@ -95,6 +113,9 @@ typedef struct msx_kernels {
     int (*sync)(msx_kdev *dev);
     /* 1 when memory of the backend may be read and written by the host directly */
     int host_memory;
+    /* MSXK_E_ARG, and nothing changed, where the device does not offer it. What is low in memory
+     * already keeps its old meaning. */
+    int (*set_precision)(msx_kdev *dev, int precision);
 
     /* -- forward pass -- */
     int (*gemm)(msx_kdev *dev, const msxk_gemm *g);
@@ -109,6 +130,15 @@ typedef struct msx_kernels {
     int (*add_rows)(msx_kdev *dev, float *y, const float *x, const float *add, int64_t batch,
                     int64_t n);
     int (*attention)(msx_kdev *dev, const msxk_attention *a);
+    /* y = x, rounded to the device's low format, nearest even */
+    int (*narrow)(msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
+    /* layer_norm, patchify and im2col3 whose result is low (of im2col3 the input, too) */
+    int (*layer_norm_low)(msx_kdev *dev, msxk_low *y, const float *x, const float *w,
+                          const float *b, int64_t rows, int64_t cols, float eps, int act);
+    int (*patchify_low)(msx_kdev *dev, msxk_low *rows, const float *image, int64_t batch,
+                        int64_t grid, int64_t patch);
+    int (*im2col3_low)(msx_kdev *dev, msxk_low *rows, const msxk_low *x, int64_t batch,
+                       int64_t grid, int64_t channels);
     /* x (B,g,g,C) channels last -> rows (B*g*g, 9*C), column order (ky, kx, c), zero padded */
     int (*im2col3)(msx_kdev *dev, float *rows, const float *x, int64_t batch, int64_t grid,
                    int64_t channels);

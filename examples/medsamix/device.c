@@ -4,12 +4,20 @@
 
 #include <string.h>
 
+/* The choices of --precision are the names that the library knows. */
+static msx_precision find_precision(const char *name) {
+    msx_precision p = MSX_PRECISION_FP32;
+    while (msx_precision_name(p) && strcmp(msx_precision_name(p), name)) p++;
+    return p;
+}
+
 int program_device(program *p, msx_device **out) {
     *out = NULL;
-    const char *name = option_or(p, "device", "cpu");
     const char *precision = option_text(p, "precision");
-    if (precision && !strcmp(name, "cpu") && strcmp(precision, "fp32"))
-        return program_usage(p, "--precision %s: the device 'cpu' computes in fp32 only",
-                             precision);
-    return program_status(p, msx_device_open(out, p->ctx, name));
+    msx_status status = msx_device_open(out, p->ctx, option_or(p, "device", "cpu"));
+    if (status == MSX_OK && precision)
+        status = msx_device_set_precision(*out, find_precision(precision));
+    if (status == MSX_E_UNSUPPORTED)
+        return program_usage(p, "--precision %s: %s", precision, msx_ctx_error(p->ctx));
+    return program_status(p, status);
 }

@@ -25,6 +25,23 @@ MSX_API msx_status msx_device_open(msx_device **out, msx_ctx *ctx, const char *n
 MSX_API void msx_device_free(msx_device *d);
 MSX_API const char *msx_device_name(const msx_device *d);
 
+/** How the image encoder's products are computed. Norms, softmax, sums and what is passed from block
+ *  to block are float32 in all of them, and so are results; prompts and masks stay in float32. */
+typedef enum msx_precision {
+    MSX_PRECISION_FP32 = 0, /**< float32; the default */
+    MSX_PRECISION_TF32 = 1, /**< factors rounded to 10 bits of mantissa, float32 in memory (GPUs) */
+    MSX_PRECISION_FP16 = 2, /**< factors in IEEE half precision (GPUs) */
+    MSX_PRECISION_BF16 = 3  /**< factors in bfloat16, 7 bits of mantissa */
+} msx_precision;
+
+/** Choose the precision of models that are loaded on `d` from now on; before the first of them.
+ *  @return MSX_E_UNSUPPORTED where the device does not offer it, MSX_E_ARG while the device has
+ *  models. */
+MSX_API msx_status msx_device_set_precision(msx_device *d, msx_precision precision);
+MSX_API msx_precision msx_device_precision(const msx_device *d);
+/** "fp32", "tf32", "fp16", "bf16"; NULL for other values. */
+MSX_API const char *msx_precision_name(msx_precision precision);
+
 /** A SAM with its weights on a device and a preprocessing preset. */
 typedef struct msx_model msx_model;
 

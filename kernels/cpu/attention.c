@@ -122,6 +122,7 @@ int msxk_cpu_attention(msx_kdev *dev, const msxk_attention *a) {
     if (a->side < 1) return msxk_cpu_fail(dev, MSXK_E_ARG, "attention: a window of no extent");
     if (a->side > 4096 || a->grid > 32768 || 3 * a->heads * a->dim > INT_MAX)
         return msxk_cpu_fail(dev, MSXK_E_ARG, "attention: sizes exceed what BLAS can count");
+    if (a->low) return msxk_cpu_attention_low(dev, a);
     areas s = measure(a);
     float *scratch = msxk_cpu_scratch(dev, dev->threads, s.total);
     if (!scratch) return MSXK_E_NOMEM;

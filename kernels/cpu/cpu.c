@@ -91,6 +91,13 @@ static void cpu_set_threads(msx_kdev *dev, int threads) {
     dev->threads = threads < 1 ? 1 : threads;
 }
 
+static int cpu_set_precision(msx_kdev *dev, int precision) {
+    if (precision != MSXK_FP32 && precision != MSXK_BF16)
+        return msxk_cpu_fail(dev, MSXK_E_ARG, "it computes in fp32 and bf16");
+    dev->precision = precision;
+    return MSXK_OK;
+}
+
 static int cpu_alloc(msx_kdev *dev, void **out, size_t bytes) {
     *out = msxk_cpu_alloc(dev, bytes);
     return *out ? MSXK_OK : MSXK_E_NOMEM;
@@ -123,6 +130,7 @@ const msx_kernels msxk_cpu = {
     .copy = cpu_copy,
     .sync = cpu_sync,
     .host_memory = 1,
+    .set_precision = cpu_set_precision,
 
     /* forward pass */
     .gemm = msxk_cpu_gemm,
@@ -130,6 +138,10 @@ const msx_kernels msxk_cpu = {
     .patchify = msxk_cpu_patchify,
     .add_rows = msxk_cpu_add_rows,
     .attention = msxk_cpu_attention,
+    .narrow = msxk_cpu_narrow,
+    .layer_norm_low = msxk_cpu_layer_norm_low,
+    .patchify_low = msxk_cpu_patchify_low,
+    .im2col3_low = msxk_cpu_im2col3_low,
     .im2col3 = msxk_cpu_im2col3,
     .transpose = msxk_cpu_transpose,
     .cross = msxk_cpu_cross,

@@ -18,7 +18,7 @@
 #define MSXK_ALIGN 64 /* bytes; one cache line and one AVX-512 register */
 
 struct msx_kdev {
-    int threads;
+    int threads, precision;
     msxk_memory memory;
     void *scratch; /* grown on demand, kept until close */
     size_t scratch_bytes;

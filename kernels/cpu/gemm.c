@@ -69,6 +69,7 @@ static void run_chunk(const msxk_gemm *g, int64_t p, int64_t row, int64_t rows, 
 int msxk_cpu_gemm(msx_kdev *dev, const msxk_gemm *g) {
     int64_t batch = g->batch ? g->batch : 1;
     if (g->m <= 0 || g->n <= 0 || batch < 0) return MSXK_OK;
+    if (g->low) return msxk_cpu_gemm_low(dev, g);
     const int64_t extents[] = {g->m, g->n, g->k, g->lda, g->ldw, g->ldc, g->ldr};
     for (size_t i = 0; i < sizeof extents / sizeof *extents; i++)
         if (extents[i] > INT_MAX)

@@ -45,24 +45,54 @@ int msxk_cpu_add_rows(msx_kdev *dev, float *y, const float *x, const float *add,
     return MSXK_OK;
 }
 
-/* x (B,g,g,C) -> rows (B*g*g, 9*C), columns (ky, kx, c): a 3x3 convolution becomes one product */
-int msxk_cpu_im2col3(msx_kdev *dev, float *rows, const float *x, int64_t batch, int64_t grid,
-                     int64_t channels) {
-    size_t bytes = (size_t)channels * sizeof *rows;
-    int threads = threads_for(dev, batch * grid * grid * channels);
+int msxk_cpu_patchify_low(msx_kdev *dev, msxk_low *rows, const float *image, int64_t batch,
+                          int64_t grid, int64_t patch) {
+    int64_t side = grid * patch, elements = 3 * patch * patch;
+    int threads = threads_for(dev, batch * side * side);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < batch * grid; i++) {
-        const float *image = x + i / grid * grid * grid * channels;
-        float *to = rows + i * grid * 9 * channels;
+        const float *from = image + i / grid * 3 * side * side + i % grid * patch * side;
+        for (int64_t x = 0; x < grid; x++) {
+            msxk_low *to = rows + (i * grid + x) * elements;
+            for (int64_t c = 0; c < 3; c++)
+                for (int64_t ky = 0; ky < patch; ky++, to += patch)
+                    msxk_cpu_round(to, from + (c * side + ky) * side + x * patch, patch);
+        }
+    }
+    return MSXK_OK;
+}
+
+/* x (B,g,g,C) -> rows (B*g*g, 9*C), columns (ky, kx, c): a 3x3 convolution becomes one product. Only
+ * the bytes of a pixel matter: a zero of either format is all zeros. */
+static void gather_neighbours(const msx_kdev *dev, char *rows, const char *x, int64_t batch,
+                              int64_t grid, size_t bytes) {
+    int threads = threads_for(dev, batch * grid * grid * (int64_t)(bytes / sizeof(float)));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < batch * grid; i++) {
+        const char *image = x + (size_t)(i / grid * grid * grid) * bytes;
+        char *to = rows + (size_t)(i * grid * 9) * bytes;
         for (int64_t column = 0; column < grid; column++)
-            for (int64_t k = 0; k < 9; k++, to += channels) {
+            for (int64_t k = 0; k < 9; k++, to += bytes) {
                 int64_t row = i % grid + k / 3 - 1, col = column + k % 3 - 1;
                 if (row < 0 || row >= grid || col < 0 || col >= grid)
                     memset(to, 0, bytes);
                 else
-                    memcpy(to, image + (row * grid + col) * channels, bytes);
+                    memcpy(to, image + (size_t)(row * grid + col) * bytes, bytes);
             }
     }
+}
+
+int msxk_cpu_im2col3(msx_kdev *dev, float *rows, const float *x, int64_t batch, int64_t grid,
+                     int64_t channels) {
+    gather_neighbours(dev, (char *)rows, (const char *)x, batch, grid,
+                      (size_t)channels * sizeof *x);
+    return MSXK_OK;
+}
+
+int msxk_cpu_im2col3_low(msx_kdev *dev, msxk_low *rows, const msxk_low *x, int64_t batch,
+                         int64_t grid, int64_t channels) {
+    gather_neighbours(dev, (char *)rows, (const char *)x, batch, grid,
+                      (size_t)channels * sizeof *x);
     return MSXK_OK;
 }
 

@@ -45,6 +45,22 @@ MSXK_CLONES static void norm_rows(float *y, const float *x, const float *w, cons
     }
 }
 
+int msxk_cpu_layer_norm_low(msx_kdev *dev, msxk_low *y, const float *x, const float *w,
+                            const float *b, int64_t rows, int64_t cols, float eps, int act) {
+    if (rows <= 0 || cols <= 0) return MSXK_OK;
+    float *scratch = msxk_cpu_scratch(dev, dev->threads, cols);
+    if (!scratch) return MSXK_E_NOMEM;
+    int threads = rows * cols > SERIAL_ITEMS ? dev->threads : 1;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        float *row = scratch + msxk_cpu_thread() * msxk_cpu_area(cols);
+        norm_rows(row, x + r * cols, w, b, 1, cols, eps);
+        if (act != MSXK_ACT_NONE) msxk_cpu_epilogue(row, cols, 1, cols, NULL, act, NULL, 0);
+        msxk_cpu_round(y + r * cols, row, cols);
+    }
+    return MSXK_OK;
+}
+
 int msxk_cpu_layer_norm(msx_kdev *dev, float *y, const float *x, const float *w, const float *b,
                         int64_t rows, int64_t cols, float eps, int act) {
     if (rows <= 0 || cols <= 0) return MSXK_OK;

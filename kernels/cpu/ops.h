@@ -11,12 +11,23 @@ int msxk_cpu_gemm(msx_kdev *dev, const msxk_gemm *g);
 /* norm.c */
 int msxk_cpu_layer_norm(msx_kdev *dev, float *y, const float *x, const float *w, const float *b,
                         int64_t rows, int64_t cols, float eps, int act);
+int msxk_cpu_layer_norm_low(msx_kdev *dev, msxk_low *y, const float *x, const float *w,
+                            const float *b, int64_t rows, int64_t cols, float eps, int act);
+
+/* low.c */
+int msxk_cpu_narrow(msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
+int msxk_cpu_gemm_low(msx_kdev *dev, const msxk_gemm *g);
+int msxk_cpu_attention_low(msx_kdev *dev, const msxk_attention *a);
 
 /* attention.c, cross.c */
 int msxk_cpu_attention(msx_kdev *dev, const msxk_attention *a);
 int msxk_cpu_cross(msx_kdev *dev, const msxk_cross *c);
 
 /* layout.c */
+int msxk_cpu_patchify_low(msx_kdev *dev, msxk_low *rows, const float *image, int64_t batch,
+                          int64_t grid, int64_t patch);
+int msxk_cpu_im2col3_low(msx_kdev *dev, msxk_low *rows, const msxk_low *x, int64_t batch,
+                         int64_t grid, int64_t channels);
 int msxk_cpu_patchify(msx_kdev *dev, float *rows, const float *image, int64_t batch, int64_t grid,
                       int64_t patch);
 int msxk_cpu_add_rows(msx_kdev *dev, float *y, const float *x, const float *add, int64_t batch,
@@ -46,6 +57,10 @@ int msxk_cpu_overlap(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
  * residual (rows, cols; leading dimension ldr) may be NULL. One thread. */
 void msxk_cpu_epilogue(float *x, int64_t ld, int64_t rows, int64_t cols, const float *bias, int act,
                        const float *residual, int64_t ldr);
+
+/* Rows of bfloat16, the low format of this backend, from and to float; one thread. */
+void msxk_cpu_round(msxk_low *y, const float *x, int64_t n);
+void msxk_cpu_widen(float *y, const msxk_low *x, int64_t n);
 
 /* One block of queries of one head against all its keys: softmax(scale * q k^T + bias) v. */
 typedef struct msxk_cpu_block {

@@ -136,6 +136,7 @@ msx_status msx__model_derive(msx_model *m) {
     for (int i = 0; i < 2 && status == MSX_OK; i++)
         status = derive_upscale(m, i, buffer, buffer + floats);
     if (status == MSX_OK) status = derive_positions(m);
+    if (status == MSX_OK && m->low) status = msx__model_narrow(m);
     msx__free(m->ctx, buffer);
     return status;
 }

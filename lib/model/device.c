@@ -73,6 +73,36 @@ const char *msx_device_name(const msx_device *d) {
     return d ? d->name : NULL;
 }
 
+/* In the order of both enums. */
+static const char *const precision_names[] = {"fp32", "tf32", "fp16", "bf16"};
+enum { N_PRECISIONS = sizeof precision_names / sizeof *precision_names };
+_Static_assert((int)MSX_PRECISION_FP32 == MSXK_FP32 && (int)MSX_PRECISION_TF32 == MSXK_TF32 &&
+                   (int)MSX_PRECISION_FP16 == MSXK_FP16 && (int)MSX_PRECISION_BF16 == MSXK_BF16,
+               "precisions are passed on as they are");
+
+const char *msx_precision_name(msx_precision precision) {
+    unsigned i = (unsigned)precision;
+    return i < N_PRECISIONS ? precision_names[i] : NULL;
+}
+
+msx_precision msx_device_precision(const msx_device *d) {
+    return d ? d->precision : MSX_PRECISION_FP32;
+}
+
+msx_status msx_device_set_precision(msx_device *d, msx_precision precision) {
+    if (!d) return MSX_E_ARG;
+    if (!msx_precision_name(precision))
+        return msx__fail(d->ctx, MSX_E_ARG, "precision %d is unknown", (int)precision);
+    if (d->models)
+        return msx__fail(d->ctx, MSX_E_ARG,
+                         "device %s: the precision is chosen before models are loaded", d->name);
+    if (d->k->set_precision(d->dev, (int)precision) != MSXK_OK)
+        return msx__fail(d->ctx, MSX_E_UNSUPPORTED, "device %s does not offer %s: %s", d->name,
+                         msx_precision_name(precision), d->k->error(d->dev));
+    d->precision = precision;
+    return MSX_OK;
+}
+
 msx_status msx__device_status(const msx_device *d, int code) {
     static const msx_status statuses[] = {
         [-MSXK_OK] = MSX_OK,

@@ -14,7 +14,14 @@ struct msx_device {
     const msx_kernels *k;
     msx_kdev *dev;
     char name[32];
+    msx_precision precision;
+    int models; /* loaded on it and not freed */
 };
+
+/* 1 when encoders on this device work with elements of its low format. */
+static inline int msx__device_is_low(const msx_device *d) {
+    return d->precision == MSX_PRECISION_FP16 || d->precision == MSX_PRECISION_BF16;
+}
 
 /* Status of what an op returned, with the device's text. */
 msx_status msx__device_status(const msx_device *d, int code);

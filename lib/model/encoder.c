@@ -2,7 +2,8 @@
 /*
  * SAM's image encoder (Kirillov et al. 2023; a ViT with windows as in Li et al. 2022):
  *   patches -> linear + position -> blocks [x += attention(norm(x)); x += mlp(norm(x))] -> neck
- * There is no norm after the last block.
+ * There is no norm after the last block. x is float32; y and h feed products and are of the device's
+ * low format where the model has one ("mixed").
  */
 #include "model/network.h"
 
@@ -21,8 +22,14 @@ static int64_t wide_floats(const msx_model *m) {
     return m->tokens * most;
 }
 
+/* What `floats` mixed elements take. */
+static int64_t mixed(const msx_model *m, int64_t floats) {
+    return m->low ? (floats + 1) / 2 : floats;
+}
+
 int64_t msx__encode_bytes(const msx_model *m) {
-    return (2 * narrow_floats(m) + wide_floats(m)) * (int64_t)sizeof(float);
+    return (narrow_floats(m) + mixed(m, narrow_floats(m) + wide_floats(m))) *
+           (int64_t)sizeof(float);
 }
 
 int64_t msx__encode_batch(const msx_model *m) {
@@ -34,8 +41,8 @@ int64_t msx__encode_batch(const msx_model *m) {
 static msx_status run_block(msx_model *m, const msx__block *b, int64_t batch, float *x, float *y,
                             float *h) {
     int64_t n = m->tokens, rows = batch * n;
-    MSX_TRY(msx__norm_run(m, &b->norm1, y, x, rows, MSX__ENCODER_EPS, MSXK_ACT_NONE));
-    MSX_TRY(msx__linear_run(m, &b->qkv, h, y, batch, n, MSXK_ACT_NONE));
+    MSX_TRY(msx__norm_run_mixed(m, &b->norm1, y, x, rows, MSX__ENCODER_EPS));
+    MSX_TRY(msx__linear_run_mixed(m, &b->qkv, h, y, batch, n, MSXK_ACT_NONE));
     msxk_attention attention = {
         .batch = batch,
         .grid = m->grid,
@@ -47,43 +54,52 @@ static msx_status run_block(msx_model *m, const msx__block *b, int64_t batch, fl
         .rel_h = b->rel_h,
         .rel_w = b->rel_w,
         .out = y,
+        .low = m->low != NULL,
     };
     MSX_RUN(m->device, attention, &attention);
-    MSX_TRY(msx__linear_add(m, &b->proj, x, y, batch, n, x, false));
-    MSX_TRY(msx__norm_run(m, &b->norm2, y, x, rows, MSX__ENCODER_EPS, MSXK_ACT_NONE));
-    MSX_TRY(msx__linear_run(m, &b->lin1, h, y, batch, n, MSXK_ACT_GELU));
-    return msx__linear_add(m, &b->lin2, x, h, batch, n, x, false);
+    MSX_TRY(msx__linear_add_mixed(m, &b->proj, x, y, batch, n, x));
+    MSX_TRY(msx__norm_run_mixed(m, &b->norm2, y, x, rows, MSX__ENCODER_EPS));
+    MSX_TRY(msx__linear_run_mixed(m, &b->lin1, h, y, batch, n, MSXK_ACT_GELU));
+    return msx__linear_add_mixed(m, &b->lin2, x, h, batch, n, x);
 }
 
-/* x (B,N,D) -> out (B,N,C): 1x1 convolution, norm, 3x3 convolution, norm */
-static msx_status run_neck(msx_model *m, int64_t batch, const float *x, float *y, float *h,
-                           float *out) {
+/* x (B,N,D), overwritten, -> out (B,N,C): 1x1 convolution, norm, 3x3 convolution, norm */
+static msx_status run_neck(msx_model *m, int64_t batch, float *x, float *y, float *h, float *out) {
     int64_t n = m->tokens, rows = batch * n;
-    MSX_TRY(msx__linear_run(m, &m->neck1, y, x, batch, n, MSXK_ACT_NONE));
-    MSX_TRY(msx__norm_run(m, &m->neck_norm1, y, y, rows, MSX__ENCODER_EPS, MSXK_ACT_NONE));
-    MSX_RUN(m->device, im2col3, h, y, batch, m->grid, m->channels);
-    MSX_TRY(msx__linear_run(m, &m->neck2, out, h, batch, n, MSXK_ACT_NONE));
+    if (m->low) MSX_RUN(m->device, narrow, (msxk_low *)(void *)y, x, rows * m->width);
+    MSX_TRY(msx__linear_add_mixed(m, &m->neck1, out, m->low ? y : x, batch, n, NULL));
+    MSX_TRY(msx__norm_run_mixed(m, &m->neck_norm1, y, out, rows, MSX__ENCODER_EPS));
+    if (m->low)
+        MSX_RUN(m->device, im2col3_low, (msxk_low *)(void *)h, (msxk_low *)(void *)y, batch,
+                m->grid, m->channels);
+    else
+        MSX_RUN(m->device, im2col3, h, y, batch, m->grid, m->channels);
+    MSX_TRY(msx__linear_add_mixed(m, &m->neck2, out, h, batch, n, NULL));
     return msx__norm_run(m, &m->neck_norm2, out, out, rows, MSX__ENCODER_EPS, MSXK_ACT_NONE);
 }
 
 msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *out) {
     int64_t n = m->tokens, floats = batch * n * m->width;
-    int64_t narrow = batch * narrow_floats(m), wide = batch * wide_floats(m);
+    int64_t narrow = batch * narrow_floats(m), wide = mixed(m, batch * wide_floats(m));
     int64_t pixels = batch * 3 * m->image_size * m->image_size;
     bool host = m->device->k->host_memory;
     float *memory, *x, *y, *h;
-    MSX_TRY(msx__model_work(
-        m, 2 * msx__carved(narrow) + msx__carved(wide) + (host ? 0 : msx__carved(pixels)),
-        &memory));
+    MSX_TRY(msx__model_work(m,
+                            msx__carved(narrow) + msx__carved(mixed(m, narrow)) +
+                                msx__carved(wide) + (host ? 0 : msx__carved(pixels)),
+                            &memory));
     x = msx__carve(&memory, narrow);
-    y = msx__carve(&memory, narrow);
+    y = msx__carve(&memory, mixed(m, narrow));
     h = msx__carve(&memory, wide);
     if (!host) {
         MSX_RUN(m->device, upload, memory, input, (size_t)pixels * sizeof *input);
         input = memory;
     }
-    MSX_RUN(m->device, patchify, h, input, batch, m->grid, m->patch);
-    MSX_TRY(msx__linear_run(m, &m->patch_embed, x, h, batch, n, MSXK_ACT_NONE));
+    if (m->low)
+        MSX_RUN(m->device, patchify_low, (msxk_low *)(void *)h, input, batch, m->grid, m->patch);
+    else
+        MSX_RUN(m->device, patchify, h, input, batch, m->grid, m->patch);
+    MSX_TRY(msx__linear_add_mixed(m, &m->patch_embed, x, h, batch, n, NULL));
     msx__tap(m, "patch_embed", 0, x, floats);
     MSX_RUN(m->device, add_rows, x, x, m->pos_embed, batch, n * m->width);
     for (int64_t i = 0; i < m->depth; i++) {

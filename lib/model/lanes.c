@@ -49,7 +49,10 @@ static msx_status open_lane(msx_model *m, msx__lane *lane) {
     lane->device = *m->device;
     if (m->device->k->open(&lane->device.dev, 0, 1, &memory) != MSXK_OK)
         return msx__fail(m->ctx, MSX_E_NOMEM, "device %s: out of memory", m->device->name);
-    return MSX_OK;
+    int code = lane->device.k->set_precision(lane->device.dev, (int)m->device->precision);
+    msx_status status = msx__device_status(&lane->device, code);
+    if (status < 0) lane->device.k->close(lane->device.dev);
+    return status;
 }
 
 static msx_status need_lanes(msx_model *m, int n) {

@@ -15,6 +15,7 @@
 typedef struct msx__linear {
     const float *w, *b;
     int64_t out, in;
+    msxk_low *low; /* w in the device's low format; NULL where it is not used */
 } msx__linear;
 
 typedef struct msx__norm {
@@ -94,6 +95,7 @@ struct msx_model {
     msx__mlp iou;
 
     float *derived; /* device memory of everything called derived */
+    msxk_low *low;  /* device memory of the encoder's weights in the low format; NULL in fp32 */
     float *work;    /* device memory of a running call, kept */
     int64_t work_floats;
 
@@ -119,6 +121,16 @@ msx_status msx__linear_add(msx_model *m, const msx__linear *l, float *y, const f
                            int64_t batch, int64_t rows, const float *residual, bool shared);
 msx_status msx__norm_run(msx_model *m, const msx__norm *n, float *y, const float *x, int64_t rows,
                          float eps, int act);
+
+/* The same with results that feed products: of the model's low format where it has one, float32
+ * otherwise. x of msx__linear_*_mixed is such a result. */
+msx_status msx__linear_run_mixed(msx_model *m, const msx__linear *l, void *y, const void *x,
+                                 int64_t batch, int64_t rows, int act);
+/* y (float32) = x W^T + b + residual, which may be NULL */
+msx_status msx__linear_add_mixed(msx_model *m, const msx__linear *l, float *y, const void *x,
+                                 int64_t batch, int64_t rows, const float *residual);
+msx_status msx__norm_run_mixed(msx_model *m, const msx__norm *n, void *y, const float *x,
+                               int64_t rows, float eps);
 
 /* At least `floats` floats of working memory, valid until the next call. */
 msx_status msx__model_work(msx_model *m, int64_t floats, float **out);

@@ -47,6 +47,39 @@ msx_status msx__norm_run(msx_model *m, const msx__norm *n, float *y, const float
     return MSX_OK;
 }
 
+/* A gemm whose factors, and with `low_c` the result, are low when the model is. */
+static msx_status run_mixed(msx_model *m, const msx__linear *l, msxk_gemm *g, int low_c) {
+    if (m->low) {
+        g->w = (const float *)(const void *)l->low;
+        g->low = MSXK_LOW_A | MSXK_LOW_W | low_c;
+    }
+    MSX_RUN(m->device, gemm, g);
+    return MSX_OK;
+}
+
+msx_status msx__linear_run_mixed(msx_model *m, const msx__linear *l, void *y, const void *x,
+                                 int64_t batch, int64_t rows, int act) {
+    msxk_gemm g = linear_gemm(l, y, x, batch, rows);
+    g.act = act;
+    return run_mixed(m, l, &g, MSXK_LOW_C);
+}
+
+msx_status msx__linear_add_mixed(msx_model *m, const msx__linear *l, float *y, const void *x,
+                                 int64_t batch, int64_t rows, const float *residual) {
+    msxk_gemm g = linear_gemm(l, y, x, batch, rows);
+    g.residual = residual;
+    g.ldr = l->out;
+    g.stride_r = rows * l->out;
+    return run_mixed(m, l, &g, 0);
+}
+
+msx_status msx__norm_run_mixed(msx_model *m, const msx__norm *n, void *y, const float *x,
+                               int64_t rows, float eps) {
+    if (!m->low) return msx__norm_run(m, n, y, x, rows, eps, MSXK_ACT_NONE);
+    MSX_RUN(m->device, layer_norm_low, y, x, n->w, n->b, rows, n->width, eps, MSXK_ACT_NONE);
+    return MSX_OK;
+}
+
 msx_status msx__model_work(msx_model *m, int64_t floats, float **out) {
     if (floats > m->work_floats) {
         msx__device_release(m->device, m->work);

@@ -105,6 +105,7 @@ static msx_status build(msx_model *m, const msx_checkpoint *c) {
     MSX_TRY(place_weights(m));
     MSX_TRY(msx__model_bind(m));
     MSX_TRY(msx__model_place_derived(m));
+    if (msx__device_is_low(m->device)) MSX_TRY(msx__model_place_low(m));
     MSX_TRY(read_weights(m, c, NULL));
     return msx__model_derive(m);
 }
@@ -120,6 +121,7 @@ msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpo
     if (!m) return MSX_E_NOMEM;
     m->ctx = device->ctx;
     m->device = device;
+    device->models++;
     m->preset = preset;
     renew(m);
     msx__device_threads(device);
@@ -135,8 +137,10 @@ msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpo
 void msx_model_free(msx_model *m) {
     if (!m) return;
     msx__lanes_free(m);
+    m->device->models--;
     msx__device_release(m->device, m->weights);
     msx__device_release(m->device, m->derived);
+    msx__device_release(m->device, m->low);
     msx__device_release(m->device, m->work);
     msx__free(m->ctx, m->offsets);
     msx__free(m->ctx, m->blocks);

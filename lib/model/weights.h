@@ -16,4 +16,9 @@ msx_status msx__model_place_derived(msx_model *m);
 /* Compute it from the weights on the device. */
 msx_status msx__model_derive(msx_model *m);
 
+/* Device memory for the encoder's matrices in the low format, and the pointers into it; narrowing
+ * them. (low.c) */
+msx_status msx__model_place_low(msx_model *m);
+msx_status msx__model_narrow(msx_model *m);
+
 #endif

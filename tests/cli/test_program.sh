@@ -91,8 +91,8 @@ expect 3 "cut.nii.gz" "$m" segment --model $data/models/mini-base.pth --image "$
 nothing_written "segment of a cut image"
 expect 3 "nowhere" "$m" eval --reference "$t/nowhere" --prediction "$t/nowhere" --csv "$out/x.csv"
 nothing_written "eval of nothing"
-expect 2 "fp32" "$m" score --model $data/models/mini-base.pth --dataset $data/Dataset103_Shapes \
-    --precision fp16
+expect 2 "cpu does not offer fp16: it computes in fp32 and bf16" "$m" score \
+    --model $data/models/mini-base.pth --dataset $data/Dataset103_Shapes --precision fp16
 expect 3 "nowhere" "$m" search --base "$t/nowhere.pth" --model human=$data/models/mini-human.pth \
     --dataset $data/Dataset103_Shapes --trials 1 -o "$out/x.pth" --plan-out "$out/x.yaml" \
     --store "$t/s.db" --report "$out/x.html"

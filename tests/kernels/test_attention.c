@@ -71,8 +71,8 @@ static buffers make(const shape *s, uint32_t seed) {
                  .rel_w = random_floats((2 * s->side - 1) * s->dim, seed + 3),
                  .out = result_floats(n * width)};
     for (int64_t i = 0; i < n * 3 * width; i++) b.qkv[i] *= 3; /* sharp softmax */
-    b.a = (msxk_attention){s->batch, s->grid, s->side, s->heads, s->dim,
-                           b.qkv,    b.bias,  b.rel_h, b.rel_w,  b.out};
+    b.a = (msxk_attention){s->batch, s->grid, s->side, s->heads, s->dim, b.qkv,
+                           b.bias,   b.rel_h, b.rel_w, b.out,    0};
     return b;
 }
 

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The encoder's matrices a second time, in the device's low format: half the size, and what its
+ * products read when the precision is fp16 or bf16. The float32 ones stay, for updates. */
+#include "model/weights.h"
+
+enum { PER_BLOCK = 4, OTHERS = 3 };
+
+/* Matrix `i` of the encoder, NULL after the last one. */
+static msx__linear *matrix(msx_model *m, int64_t i) {
+    if (i < PER_BLOCK * m->depth) {
+        msx__block *b = m->blocks + i / PER_BLOCK;
+        return (msx__linear *[PER_BLOCK]){&b->qkv, &b->proj, &b->lin1, &b->lin2}[i % PER_BLOCK];
+    }
+    i -= PER_BLOCK * m->depth;
+    return i < OTHERS ? (msx__linear *[OTHERS]){&m->patch_embed, &m->neck1, &m->neck2}[i] : NULL;
+}
+
+/* Elements of a matrix, with what aligns the next one. */
+static int64_t extent(const msx__linear *l) {
+    return 2 * msx__carved((l->out * l->in + 1) / 2);
+}
+
+msx_status msx__model_place_low(msx_model *m) {
+    int64_t total = 0;
+    for (int64_t i = 0; matrix(m, i); i++) total += extent(matrix(m, i));
+    float *memory;
+    MSX_TRY(msx__device_alloc(m->device, &memory, total / 2));
+    m->low = (msxk_low *)(void *)memory;
+    msxk_low *at = m->low;
+    for (int64_t i = 0; matrix(m, i); i++) {
+        matrix(m, i)->low = at;
+        at += extent(matrix(m, i));
+    }
+    return MSX_OK;
+}
+
+msx_status msx__model_narrow(msx_model *m) {
+    for (int64_t i = 0; matrix(m, i); i++) {
+        const msx__linear *l = matrix(m, i);
+        MSX_RUN(m->device, narrow, l->low, l->w, l->out * l->in);
+    }
+    return MSX_OK;
+}
