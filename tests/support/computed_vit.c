@@ -64,8 +64,9 @@ static void fill_tensor(const char *name, int rank, const int64_t *dims, float *
     int64_t n = 1;
     for (int a = 0; a < rank; a++) n *= dims[a];
     value_rule(name, rank, dims, &offset, &factor);
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        uint64_t z = state += 0x9E3779B97F4A7C15u;
+        uint64_t z = state + ((uint64_t)i + 1) * 0x9E3779B97F4A7C15u; /* the i-th state at once */
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
         z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
         z ^= z >> 31;
