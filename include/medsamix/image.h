@@ -127,6 +127,49 @@ MSX_API msx_status msx_volume_window(msx_volume *v, const char *rule);
  *  and NULL copy; 16-bit and float images are treated as a volume of one slice ("minmax" for NULL). */
 MSX_API msx_status msx_image_window(msx_image **out, const msx_image *image, const char *rule);
 
+/* ---- volumes slice by slice ------------------------------------------------------------------ */
+
+/** The slices of a volume along one axis, one-channel images of one type. They are kept in a scratch
+ *  file, so that memory is that of a few slices however many there are. Not for use by two threads
+ *  at a time, unless both only read. */
+typedef struct msx_slices msx_slices;
+
+/** Read a NIfTI file (what msx_volume_load() reads) block by block, with its values mapped to 0..255
+ *  over the whole volume by `rule`: the bits that msx_volume_window() gives. 8-bit slices.
+ *  @param axis a name that msx_volume_axis() knows. @param scratch a folder with room for the slices;
+ *  the file there has no name and goes away with the handle or the process. */
+MSX_API msx_status msx_slices_load(msx_slices **out, msx_ctx *ctx, const char *path,
+                                   const char *axis, const char *rule, const char *scratch);
+
+/** The same for labels, which are checked as msx_volume_check_labels() does. 16-bit slices. */
+MSX_API msx_status msx_slices_load_labels(msx_slices **out, msx_ctx *ctx, const char *path,
+                                          const char *axis, const char *scratch);
+
+/** Slices of zeros in the space, along the axis and in the scratch folder of `like`. Zeros take no
+ *  room on most file systems. */
+MSX_API msx_status msx_slices_create_like(msx_slices **out, const msx_slices *like, msx_pixel type);
+
+/** Release slices. Accepts NULL. */
+MSX_API void msx_slices_free(msx_slices *s);
+
+/** The volume's extents, spacing and affine: a volume without voxels (msx_volume_data() is NULL),
+ *  owned by the slices. */
+MSX_API const msx_volume *msx_slices_space(const msx_slices *s);
+MSX_API msx_axis msx_slices_axis(const msx_slices *s);
+/** How many slices there are, and the size of each. */
+MSX_API int64_t msx_slices_count(const msx_slices *s);
+MSX_API int64_t msx_slices_width(const msx_slices *s);
+MSX_API int64_t msx_slices_height(const msx_slices *s);
+
+/** Copy slice `index`, rows and columns as msx_volume_slice(). */
+MSX_API msx_status msx_slices_read(msx_image **out, const msx_slices *s, int64_t index);
+
+/** Replace slice `index` by an image of the same size and type. */
+MSX_API msx_status msx_slices_write(msx_slices *s, int64_t index, const msx_image *image);
+
+/** Write 8 or 16 bit slices as a label volume: the bytes that msx_volume_save_labels() writes. */
+MSX_API msx_status msx_slices_save_labels(const msx_slices *s, const char *path);
+
 /* ---- preprocessing --------------------------------------------------------------------------- */
 
 /** How an image becomes the network's input and how masks come back. */

@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading NIfTI. Everything is checked against the file's size before memory is asked for. */
-#include "image/nifti.h"
-#include "image/source.h"
-#include "image/volume.h"
+#include "image/nifti_file.h"
 
 #include <math.h>
 #include <string.h>
-
-/* What the header says, checked. */
-typedef struct plan {
-    int64_t dim[3], voxels, offset; /* offset: of the first voxel, uncompressed */
-    const msx__nifti_type *type;
-    double slope, inter;
-} plan;
 
 static msx_status bad(const msx__source *s, msx_status status, int64_t byte, const char *text) {
     return msx__fail(s->file.ctx, status, "%s: byte %" PRId64 ": %s", s->file.path, byte, text);
@@ -56,7 +47,8 @@ static msx_status read_header(msx__source *s, msx__nifti_header *h) {
     return check_magic(s, h);
 }
 
-static msx_status plan_extents(const msx__source *s, const msx__nifti_header *h, plan *p) {
+static msx_status plan_extents(const msx__source *s, const msx__nifti_header *h,
+                               msx__nifti_reader *p) {
     msx_ctx *ctx = s->file.ctx;
     int64_t rank = msx__nifti_integer(h, NIFTI_DIM, 0);
     if (rank < 1 || rank > 7)
@@ -81,7 +73,8 @@ static msx_status plan_extents(const msx__source *s, const msx__nifti_header *h,
     return MSX_OK;
 }
 
-static msx_status plan_type(const msx__source *s, const msx__nifti_header *h, plan *p) {
+static msx_status plan_type(const msx__source *s, const msx__nifti_header *h,
+                            msx__nifti_reader *p) {
     msx_ctx *ctx = s->file.ctx;
     int64_t code = msx__nifti_integer(h, NIFTI_DATATYPE, 0);
     int64_t at = msx__nifti_offset(h, NIFTI_DATATYPE, 0);
@@ -105,7 +98,8 @@ static msx_status plan_type(const msx__source *s, const msx__nifti_header *h, pl
 }
 
 /* The voxels must lie behind the header and inside the file, and fit the limit as float32. */
-static msx_status plan_range(const msx__source *s, const msx__nifti_header *h, plan *p) {
+static msx_status plan_range(const msx__source *s, const msx__nifti_header *h,
+                             msx__nifti_reader *p) {
     msx_ctx *ctx = s->file.ctx;
     int64_t header = h->version == 1 ? MSX__NIFTI1_BYTES : MSX__NIFTI2_BYTES, bytes, end;
     int64_t at = msx__nifti_offset(h, NIFTI_VOX_OFFSET, 0);
@@ -145,64 +139,85 @@ static void read_geometry(const msx__nifti_header *h, msx__geometry *g) {
     g->units = (int)msx__nifti_integer(h, NIFTI_UNITS, 0) & 0xff;
 }
 
-static msx_status read_voxels(msx__source *s, const msx__nifti_header *h, const plan *p,
-                              float *out) {
-    msx_ctx *ctx = s->file.ctx;
-    int64_t per_chunk = MSX__SOURCE_CHUNK / p->type->bytes;
-    unsigned char *raw = msx__alloc(ctx, MSX__SOURCE_CHUNK, 1);
-    if (!raw) return MSX_E_NOMEM;
-    msx_status status = MSX_OK;
-    for (int64_t at = 0; status == MSX_OK && at < p->voxels; at += per_chunk) {
-        int64_t n = p->voxels - at < per_chunk ? p->voxels - at : per_chunk;
-        status = msx__check_cancel(ctx);
-        if (status == MSX_OK) status = msx__source_read(s, raw, (size_t)(n * p->type->bytes));
-        if (status < 0) break;
-        if (h->swapped) msx__swap_bytes(raw, n, p->type->bytes);
-        p->type->convert(raw, out + at, n, p->slope, p->inter);
+static msx_status prepare(msx__nifti_reader *r) {
+    msx__source *s = &r->source;
+    msx__nifti_header *h = &r->header;
+    MSX_TRY(read_header(s, h));
+    MSX_TRY(plan_extents(s, h, r));
+    MSX_TRY(plan_type(s, h, r));
+    MSX_TRY(plan_range(s, h, r));
+    double slope = msx__nifti_real(h, NIFTI_SLOPE, 0), inter = msx__nifti_real(h, NIFTI_INTER, 0);
+    r->slope = 1;
+    if (isfinite(slope) && slope != 0) {
+        r->slope = slope;
+        r->inter = isfinite(inter) ? inter : 0;
     }
-    msx__free(ctx, raw);
+    r->raw = msx__alloc(s->file.ctx, MSX__SOURCE_CHUNK, 1);
+    if (!r->raw) return MSX_E_NOMEM;
+    return msx__source_skip(s, r->offset - s->at);
+}
+
+msx_status msx__nifti_open(msx__nifti_reader *r, msx_ctx *ctx, const char *path) {
+    *r = (msx__nifti_reader){.voxels = 0};
+    MSX_TRY(msx__source_open(&r->source, ctx, path));
+    msx_status status = prepare(r);
+    if (status < 0) msx__nifti_close(r);
     return status;
 }
 
-/* The checksum behind the voxels, and what else is there. */
-static msx_status finish(msx__source *s) {
-    bool rest;
-    MSX_TRY(msx__source_finish(s, &rest));
-    if (rest)
-        msx__log(s->file.ctx, MSX_LOG_WARNING, "%s: bytes behind the last voxel are ignored",
-                 s->file.path);
+void msx__nifti_close(msx__nifti_reader *r) {
+    if (r->source.file.ctx) msx__free(r->source.file.ctx, r->raw);
+    msx__source_close(&r->source);
+    *r = (msx__nifti_reader){.voxels = 0};
+}
+
+msx_status msx__nifti_rewind(msx__nifti_reader *r) {
+    msx__source_rewind(&r->source);
+    return msx__source_skip(&r->source, r->offset);
+}
+
+void msx__nifti_space(const msx__nifti_reader *r, msx_volume *v) {
+    read_geometry(&r->header, &v->geometry);
+    msx__geometry_settle(v->ctx, v->name, v->dim, &v->geometry, v->affine);
+}
+
+msx_status msx__nifti_voxels(msx__nifti_reader *r, float *out, int64_t n) {
+    msx_ctx *ctx = r->source.file.ctx;
+    int64_t per_chunk = MSX__SOURCE_CHUNK / r->type->bytes;
+    for (int64_t at = 0; at < n; at += per_chunk) {
+        int64_t part = n - at < per_chunk ? n - at : per_chunk;
+        MSX_TRY(msx__check_cancel(ctx));
+        MSX_TRY(msx__source_read(&r->source, r->raw, (size_t)(part * r->type->bytes)));
+        if (r->header.swapped) msx__swap_bytes(r->raw, part, r->type->bytes);
+        r->type->convert(r->raw, out + at, part, r->slope, r->inter);
+    }
     return MSX_OK;
 }
 
-static msx_status load(msx_volume **out, msx__source *s) {
-    msx__nifti_header h = {0};
-    plan p = {.slope = 1};
-    MSX_TRY(read_header(s, &h));
-    MSX_TRY(plan_extents(s, &h, &p));
-    MSX_TRY(plan_type(s, &h, &p));
-    MSX_TRY(plan_range(s, &h, &p));
-    double slope = msx__nifti_real(&h, NIFTI_SLOPE, 0), inter = msx__nifti_real(&h, NIFTI_INTER, 0);
-    if (isfinite(slope) && slope != 0) {
-        p.slope = slope;
-        p.inter = isfinite(inter) ? inter : 0;
-    }
-    MSX_TRY(msx__source_skip(s, p.offset - s->at));
-    MSX_TRY(msx__volume_new(out, s->file.ctx, s->file.path, p.dim));
-    msx_volume *v = *out;
-    read_geometry(&h, &v->geometry);
-    msx__geometry_settle(v->ctx, v->name, v->dim, &v->geometry, v->affine);
-    MSX_TRY(read_voxels(s, &h, &p, v->data));
-    return finish(s);
+msx_status msx__nifti_finish(msx__nifti_reader *r) {
+    bool rest;
+    MSX_TRY(msx__source_finish(&r->source, &rest));
+    if (rest)
+        msx__log(r->source.file.ctx, MSX_LOG_WARNING, "%s: bytes behind the last voxel are ignored",
+                 r->source.file.path);
+    return MSX_OK;
+}
+
+static msx_status load(msx_volume **out, msx__nifti_reader *r) {
+    MSX_TRY(msx__volume_new(out, r->source.file.ctx, r->source.file.path, r->dim));
+    msx__nifti_space(r, *out);
+    MSX_TRY(msx__nifti_voxels(r, (*out)->data, r->voxels));
+    return msx__nifti_finish(r);
 }
 
 msx_status msx_volume_load(msx_volume **out, msx_ctx *ctx, const char *path) {
     if (!out || !ctx || !path) return msx__fail(ctx, MSX_E_ARG, "msx_volume_load: NULL argument");
     *out = NULL;
-    msx__source s;
-    MSX_TRY(msx__source_open(&s, ctx, path));
+    msx__nifti_reader r;
+    MSX_TRY(msx__nifti_open(&r, ctx, path));
     msx_volume *v = NULL;
-    msx_status status = load(&v, &s);
-    msx__source_close(&s);
+    msx_status status = load(&v, &r);
+    msx__nifti_close(&r);
     if (status < 0)
         msx_volume_free(v);
     else

@@ -1,23 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writing label volumes as NIfTI: little-endian, geometry kept, no free text and no times, so that
  * equal labels give equal bytes and no patient's data leaks from the input's header. */
-#include "core/file.h"
-#include "image/nifti.h"
-#include "image/volume.h"
+#include "image/nifti_file.h"
 
 #include <math.h>
 #include <string.h>
-#include <zlib.h>
-
-enum { CHUNK = 1 << 15 };
-
-/* Where bytes go: straight into the file, or through deflate. */
-typedef struct sink {
-    msx__output file;
-    bool gzip;
-    z_stream stream;
-    unsigned char *packed; /* CHUNK bytes */
-} sink;
 
 static void *allocate(void *ctx, unsigned count, unsigned size) {
     return msx__alloc(ctx, count, size);
@@ -26,13 +13,13 @@ static void release(void *ctx, void *memory) {
     msx__free(ctx, memory);
 }
 
-static msx_status sink_open(sink *s, msx_ctx *ctx, const char *path) {
+static msx_status sink_open(msx__nifti_writer *s, msx_ctx *ctx, const char *path) {
     size_t length = strlen(path);
-    *s = (sink){.gzip = length > 3 && !strcmp(path + length - 3, ".gz")};
+    *s = (msx__nifti_writer){.gzip = length > 3 && !strcmp(path + length - 3, ".gz")};
     MSX_TRY(msx__output_open(&s->file, ctx, path));
     if (!s->gzip) return MSX_OK;
     s->stream = (z_stream){.zalloc = allocate, .zfree = release, .opaque = ctx};
-    s->packed = msx__alloc(ctx, CHUNK, 1);
+    s->packed = msx__alloc(ctx, MSX__SINK_CHUNK, 1);
     /* 15 + 16: a gzip wrapper; zlib leaves its time and name empty. */
     if (s->packed &&
         deflateInit2(&s->stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK)
@@ -42,48 +29,16 @@ static msx_status sink_open(sink *s, msx_ctx *ctx, const char *path) {
     return MSX_E_NOMEM;
 }
 
-static msx_status sink_write(sink *s, const void *bytes, size_t n, int flush) {
+static msx_status sink_write(msx__nifti_writer *s, const void *bytes, size_t n, int flush) {
     if (!s->gzip) return msx__output_write(&s->file, bytes, n);
     s->stream.next_in = (Bytef *)bytes;
     s->stream.avail_in = (uInt)n;
     do {
         s->stream.next_out = s->packed;
-        s->stream.avail_out = CHUNK;
+        s->stream.avail_out = MSX__SINK_CHUNK;
         deflate(&s->stream, flush);
-        MSX_TRY(msx__output_write(&s->file, s->packed, CHUNK - s->stream.avail_out));
+        MSX_TRY(msx__output_write(&s->file, s->packed, MSX__SINK_CHUNK - s->stream.avail_out));
     } while (s->stream.avail_out == 0);
-    return MSX_OK;
-}
-
-/* The file appears when `status` is success and the rest can be written. */
-static msx_status sink_close(sink *s, msx_status status) {
-    msx_ctx *ctx = s->file.ctx;
-    if (s->gzip) {
-        if (status == MSX_OK) status = sink_write(s, NULL, 0, Z_FINISH);
-        deflateEnd(&s->stream);
-        msx__free(ctx, s->packed);
-    }
-    if (status == MSX_OK) return msx__output_commit(&s->file);
-    msx__output_discard(&s->file);
-    return status;
-}
-
-/* 1 or 2 bytes a voxel; refuses what is no label. */
-static msx_status label_bytes(int *out, const msx_volume *v) {
-    *out = 1;
-    int64_t n = v->dim[0] * v->dim[1] * v->dim[2];
-    for (int64_t i = 0; i < n; i++) {
-        float x = v->data[i];
-        if (!(x >= 0 && x <= 65535 && x == rintf(x))) {
-            int64_t at[3];
-            msx__voxel_index(v, i, at);
-            return msx__fail(v->ctx, MSX_E_ARG,
-                             "voxel (%" PRId64 ", %" PRId64 ", %" PRId64
-                             ") is %g; labels are whole numbers from 0 to 65535",
-                             at[0], at[1], at[2], (double)x);
-        }
-        if (x > 255) *out = 2;
-    }
     return MSX_OK;
 }
 
@@ -117,34 +72,79 @@ static void fill_header(msx__nifti_header *h, const msx_volume *v, int bytes) {
     for (int i = 0; i < 12; i++) msx__nifti_set(h, NIFTI_SROW, i, g->srow[i]);
 }
 
-static msx_status write_voxels(sink *s, const msx_volume *v, int bytes) {
-    unsigned char chunk[CHUNK];
-    int64_t n = v->dim[0] * v->dim[1] * v->dim[2], per_chunk = CHUNK / bytes;
+msx_status msx__nifti_create(msx__nifti_writer *w, const msx_volume *space, uint16_t largest,
+                             const char *path) {
+    static const unsigned char no_extensions[4] = {0};
+    msx__nifti_header h;
+    int bytes = largest > 255 ? 2 : 1;
+    fill_header(&h, space, bytes);
+    size_t header = h.version == 1 ? MSX__NIFTI1_BYTES : MSX__NIFTI2_BYTES;
+    MSX_TRY(sink_open(w, space->ctx, path));
+    w->bytes = bytes;
+    msx_status status = sink_write(w, h.bytes, header, Z_NO_FLUSH);
+    if (status == MSX_OK) status = sink_write(w, no_extensions, 4, Z_NO_FLUSH);
+    return status < 0 ? msx__nifti_commit(w, status) : MSX_OK;
+}
+
+msx_status msx__nifti_labels(msx__nifti_writer *w, const uint16_t *labels, int64_t n) {
+    unsigned char chunk[MSX__SINK_CHUNK];
+    int64_t per_chunk = MSX__SINK_CHUNK / w->bytes;
     for (int64_t at = 0; at < n; at += per_chunk) {
         int64_t part = n - at < per_chunk ? n - at : per_chunk;
         for (int64_t i = 0; i < part; i++) {
-            unsigned label = (unsigned)v->data[at + i];
-            chunk[i * bytes] = (unsigned char)(label & 0xff);
-            if (bytes == 2) chunk[i * 2 + 1] = (unsigned char)(label >> 8);
+            chunk[i * w->bytes] = (unsigned char)(labels[at + i] & 0xff);
+            if (w->bytes == 2) chunk[i * 2 + 1] = (unsigned char)(labels[at + i] >> 8);
         }
-        MSX_TRY(sink_write(s, chunk, (size_t)(part * bytes), Z_NO_FLUSH));
+        MSX_TRY(sink_write(w, chunk, (size_t)(part * w->bytes), Z_NO_FLUSH));
+    }
+    return MSX_OK;
+}
+
+msx_status msx__nifti_commit(msx__nifti_writer *w, msx_status status) {
+    msx_ctx *ctx = w->file.ctx;
+    if (w->gzip) {
+        if (status == MSX_OK) status = sink_write(w, NULL, 0, Z_FINISH);
+        deflateEnd(&w->stream);
+        msx__free(ctx, w->packed);
+    }
+    if (status == MSX_OK) return msx__output_commit(&w->file);
+    msx__output_discard(&w->file);
+    return status;
+}
+
+/* The largest label; refuses what is no label. */
+static msx_status largest_label(uint16_t *out, const msx_volume *v) {
+    *out = 0;
+    int64_t n = v->dim[0] * v->dim[1] * v->dim[2];
+    for (int64_t i = 0; i < n; i++) {
+        float x = v->data[i];
+        if (!(x >= 0 && x <= 65535 && x == rintf(x))) {
+            int64_t at[3];
+            msx__voxel_index(v, i, at);
+            return msx__fail(v->ctx, MSX_E_ARG,
+                             "voxel (%" PRId64 ", %" PRId64 ", %" PRId64
+                             ") is %g; labels are whole numbers from 0 to 65535",
+                             at[0], at[1], at[2], (double)x);
+        }
+        if (x > *out) *out = (uint16_t)x;
     }
     return MSX_OK;
 }
 
 msx_status msx_volume_save_labels(const msx_volume *v, const char *path) {
-    if (!v || !path)
-        return msx__fail(v ? v->ctx : NULL, MSX_E_ARG, "msx_volume_save_labels: NULL argument");
-    int bytes;
-    MSX_TRY(label_bytes(&bytes, v));
-    msx__nifti_header h;
-    fill_header(&h, v, bytes);
-    size_t header = h.version == 1 ? MSX__NIFTI1_BYTES : MSX__NIFTI2_BYTES;
-    sink s;
-    MSX_TRY(sink_open(&s, v->ctx, path));
-    static const unsigned char no_extensions[4] = {0};
-    msx_status status = sink_write(&s, h.bytes, header, Z_NO_FLUSH);
-    if (status == MSX_OK) status = sink_write(&s, no_extensions, 4, Z_NO_FLUSH);
-    if (status == MSX_OK) status = write_voxels(&s, v, bytes);
-    return sink_close(&s, status);
+    if (!v || !v->data || !path)
+        return msx__fail(v ? v->ctx : NULL, MSX_E_ARG,
+                         "msx_volume_save_labels: NULL argument, or a volume without voxels");
+    uint16_t largest, chunk[4096];
+    MSX_TRY(largest_label(&largest, v));
+    msx__nifti_writer w;
+    MSX_TRY(msx__nifti_create(&w, v, largest, path));
+    msx_status status = MSX_OK;
+    int64_t n = v->dim[0] * v->dim[1] * v->dim[2], per_chunk = sizeof chunk / sizeof *chunk;
+    for (int64_t at = 0; status == MSX_OK && at < n; at += per_chunk) {
+        int64_t part = n - at < per_chunk ? n - at : per_chunk;
+        for (int64_t i = 0; i < part; i++) chunk[i] = (uint16_t)v->data[at + i];
+        status = msx__nifti_labels(&w, chunk, part);
+    }
+    return msx__nifti_commit(&w, status);
 }

@@ -44,6 +44,13 @@ void msx__source_close(msx__source *s) {
     *s = (msx__source){.open = false};
 }
 
+void msx__source_rewind(msx__source *s) {
+    s->at = s->consumed = 0;
+    s->ended = false;
+    s->stream.avail_in = 0;
+    if (s->open) inflateReset(&s->stream);
+}
+
 static msx_status refill(msx__source *s) {
     int64_t left = s->file.size - s->consumed;
     size_t n = left < MSX__SOURCE_CHUNK ? (size_t)left : MSX__SOURCE_CHUNK;

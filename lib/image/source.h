@@ -21,6 +21,9 @@ typedef struct msx__source {
 msx_status msx__source_open(msx__source *s, msx_ctx *ctx, const char *path);
 void msx__source_close(msx__source *s); /* accepts a zeroed struct */
 
+/* Back to the first byte. */
+void msx__source_rewind(msx__source *s);
+
 /* The next n bytes exactly; fewer are MSX_E_FORMAT ("truncated"). */
 msx_status msx__source_read(msx__source *s, void *out, size_t n);
 msx_status msx__source_skip(msx__source *s, int64_t n);

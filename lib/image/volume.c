@@ -6,6 +6,22 @@
 #include <math.h>
 #include <string.h>
 
+msx_status msx__volume_shell(msx_volume **out, msx_ctx *ctx, const char *name,
+                             const int64_t dim[3]) {
+    *out = NULL;
+    msx_volume *v = msx__calloc(ctx, 1, sizeof *v);
+    if (!v) return MSX_E_NOMEM;
+    v->ctx = ctx;
+    memcpy(v->dim, dim, sizeof v->dim);
+    v->name = msx__strdup(ctx, name);
+    if (v->name) {
+        *out = v;
+        return MSX_OK;
+    }
+    msx_volume_free(v);
+    return MSX_E_NOMEM;
+}
+
 msx_status msx__volume_new(msx_volume **out, msx_ctx *ctx, const char *name, const int64_t dim[3]) {
     *out = NULL;
     int64_t n, limit = msx_ctx_limit(ctx, MSX_LIMIT_VOLUME_BYTES);
@@ -15,18 +31,12 @@ msx_status msx__volume_new(msx_volume **out, msx_ctx *ctx, const char *name, con
                          " voxels as float32 are above the limit of %" PRId64
                          " bytes; raise the limit",
                          name, *name ? ": " : "", dim[0], dim[1], dim[2], limit);
-    msx_volume *v = msx__calloc(ctx, 1, sizeof *v);
-    if (!v) return MSX_E_NOMEM;
-    v->ctx = ctx;
-    memcpy(v->dim, dim, sizeof v->dim);
-    v->name = msx__strdup(ctx, name);
-    v->data = msx__calloc(ctx, (size_t)n, sizeof *v->data);
-    if (!v->name || !v->data) {
-        msx_volume_free(v);
-        return MSX_E_NOMEM;
-    }
-    *out = v;
-    return MSX_OK;
+    MSX_TRY(msx__volume_shell(out, ctx, name, dim));
+    (*out)->data = msx__calloc(ctx, (size_t)n, sizeof *(*out)->data);
+    if ((*out)->data) return MSX_OK;
+    msx_volume_free(*out);
+    *out = NULL;
+    return MSX_E_NOMEM;
 }
 
 void msx_volume_free(msx_volume *v) {
@@ -77,49 +87,53 @@ void msx__voxel_index(const msx_volume *v, int64_t at, int64_t index[3]) {
     index[2] = at / v->dim[0] / v->dim[1];
 }
 
-msx_status msx_volume_check_labels(msx_volume *v) {
-    if (!v) return MSX_E_ARG;
-    int64_t n = v->dim[0] * v->dim[1] * v->dim[2];
-    for (int64_t i = 0; i < n; i++) {
-        float x = v->data[i], rounded = rintf(x);
-        if (rounded >= 0 && rounded <= 65535 && fabsf(x - rounded) <= 1e-3f) {
-            v->data[i] = rounded + 0.0f; /* no negative zero */
-            continue;
-        }
-        int64_t at[3];
-        msx__voxel_index(v, i, at);
-        return msx__fail(v->ctx, MSX_E_FORMAT,
-                         "%s%svoxel (%" PRId64 ", %" PRId64 ", %" PRId64
-                         ") is %g; labels are whole numbers from 0 to 65535",
-                         v->name, *v->name ? ": " : "", at[0], at[1], at[2], (double)x);
+msx_status msx__round_label(const msx_volume *v, int64_t at, float *value) {
+    float rounded = rintf(*value);
+    if (rounded >= 0 && rounded <= 65535 && fabsf(*value - rounded) <= 1e-3f) {
+        *value = rounded + 0.0f; /* no negative zero */
+        return MSX_OK;
     }
+    int64_t index[3];
+    msx__voxel_index(v, at, index);
+    return msx__fail(v->ctx, MSX_E_FORMAT,
+                     "%s%svoxel (%" PRId64 ", %" PRId64 ", %" PRId64
+                     ") is %g; labels are whole numbers from 0 to 65535",
+                     v->name, *v->name ? ": " : "", index[0], index[1], index[2], (double)*value);
+}
+
+msx_status msx_volume_check_labels(msx_volume *v) {
+    if (!v || !v->data)
+        return msx__fail(v ? v->ctx : NULL, MSX_E_ARG,
+                         "msx_volume_check_labels: NULL argument, or a volume without voxels");
+    int64_t n = v->dim[0] * v->dim[1] * v->dim[2];
+    for (int64_t i = 0; i < n; i++) MSX_TRY(msx__round_label(v, i, v->data + i));
     return MSX_OK;
 }
 
 /* ---- slices ---------------------------------------------------------------------------------------- */
 
-/* Where a slice's pixels are: first voxel, steps along a row and from row to row. */
-typedef struct cut {
-    int64_t start, width, height, step_x, step_y;
-} cut;
+msx__cut msx__slice_cut(const int64_t dim[3], msx_axis axis, int64_t index) {
+    const int64_t steps[3] = {1, dim[0], dim[0] * dim[1]};
+    int fast = axis == MSX_AXIS_I ? 1 : 0, slow = axis == MSX_AXIS_K ? 1 : 2;
+    return (msx__cut){index * steps[axis], dim[fast], dim[slow], steps[fast], steps[slow]};
+}
 
-static msx_status make_cut(cut *c, const msx_volume *v, msx_axis axis, int64_t index) {
+static msx_status make_cut(msx__cut *c, const msx_volume *v, msx_axis axis, int64_t index) {
     if ((int)axis < 0 || (int)axis > 2)
         return msx__fail(v->ctx, MSX_E_ARG, "slice axis %d is unknown", (int)axis);
     if (index < 0 || index >= v->dim[axis])
         return msx__fail(v->ctx, MSX_E_ARG, "slice %" PRId64 " is outside 0 to %" PRId64, index,
                          v->dim[axis] - 1);
-    const int64_t steps[3] = {1, v->dim[0], v->dim[0] * v->dim[1]};
-    int fast = axis == MSX_AXIS_I ? 1 : 0, slow = axis == MSX_AXIS_K ? 1 : 2;
-    *c = (cut){index * steps[axis], v->dim[fast], v->dim[slow], steps[fast], steps[slow]};
+    *c = msx__slice_cut(v->dim, axis, index);
     return MSX_OK;
 }
 
 msx_status msx_volume_slice(msx_image **out, const msx_volume *v, msx_axis axis, int64_t index) {
     if (out) *out = NULL;
-    if (!out || !v)
-        return msx__fail(v ? v->ctx : NULL, MSX_E_ARG, "msx_volume_slice: NULL argument");
-    cut c;
+    if (!out || !v || !v->data)
+        return msx__fail(v ? v->ctx : NULL, MSX_E_ARG,
+                         "msx_volume_slice: NULL argument, or a volume without voxels");
+    msx__cut c;
     MSX_TRY(make_cut(&c, v, axis, index));
     MSX_TRY(msx__image_new(out, v->ctx, v->name, c.width, c.height, 1, MSX_PIXEL_F32));
     float *to = (*out)->data;
@@ -131,9 +145,10 @@ msx_status msx_volume_slice(msx_image **out, const msx_volume *v, msx_axis axis,
 
 msx_status msx_volume_set_slice(msx_volume *v, msx_axis axis, int64_t index,
                                 const msx_image *image) {
-    if (!v || !image)
-        return msx__fail(v ? v->ctx : NULL, MSX_E_ARG, "msx_volume_set_slice: NULL argument");
-    cut c;
+    if (!v || !v->data || !image)
+        return msx__fail(v ? v->ctx : NULL, MSX_E_ARG,
+                         "msx_volume_set_slice: NULL argument, or a volume without voxels");
+    msx__cut c;
     MSX_TRY(make_cut(&c, v, axis, index));
     if (image->channels != 1)
         return msx__fail(v->ctx, MSX_E_ARG, "a slice has one channel, the image has %d",

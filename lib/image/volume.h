@@ -22,11 +22,15 @@ struct msx_volume {
     int64_t dim[3];
     msx__geometry geometry;
     double affine[12]; /* 3x4 in mm, from the geometry */
-    float *data;       /* i + nx * (j + ny * k) */
+    float *data;       /* i + nx * (j + ny * k); NULL when only the geometry is wanted */
 };
 
 /* A volume of zeros; extents are checked against MSX_LIMIT_VOLUME_BYTES as float32. */
 msx_status msx__volume_new(msx_volume **out, msx_ctx *ctx, const char *name, const int64_t dim[3]);
+
+/* A volume without voxels, for its geometry. */
+msx_status msx__volume_shell(msx_volume **out, msx_ctx *ctx, const char *name,
+                             const int64_t dim[3]);
 
 /* Unit spacing, identity. */
 void msx__geometry_default(msx__geometry *g);
@@ -39,7 +43,13 @@ void msx__geometry_settle(msx_ctx *ctx, const char *name, const int64_t dim[3], 
 /* Voxel at flat index -> (i, j, k). */
 void msx__voxel_index(const msx_volume *v, int64_t at, int64_t index[3]);
 
-/* Map n values to 0..255 by an intensity rule, see msx_volume_window(). `name` for messages. */
-msx_status msx__window(msx_ctx *ctx, const char *name, float *values, int64_t n, const char *rule);
+/* Where a slice's pixels are: first voxel, steps along a row and from row to row. */
+typedef struct msx__cut {
+    int64_t start, width, height, step_x, step_y;
+} msx__cut;
+msx__cut msx__slice_cut(const int64_t dim[3], msx_axis axis, int64_t index);
+
+/* Round the value of voxel `at` when it is a label, MSX_E_FORMAT when it is none. */
+msx_status msx__round_label(const msx_volume *v, int64_t at, float *value);
 
 #endif
