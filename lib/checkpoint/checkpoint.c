@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The checkpoint handle: its list of tensors, finding by name, metadata, and where it came from. */
 #include "checkpoint/internal.h"
+#include "checkpoint/stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ void msx_checkpoint_free(msx_checkpoint *c) {
     msx__free(ctx, c->shards);
     msx__free(ctx, c->metas);
     msx__free(ctx, c->prefix);
+    msx__free(ctx, c->taps);
     msx__file_close(&c->file);
     msx__free(ctx, c);
 }
@@ -162,8 +164,9 @@ int64_t msx_checkpoint_find(const msx_checkpoint *c, const char *name) {
     return c->by_name[at];
 }
 
-msx_status msx_checkpoint_add(msx_checkpoint *c, const char *name, int rank, const int64_t *dims,
-                              const float *data) {
+/* With `values`, the tensor holds a copy of `data`, or zeros; without, it is only declared. */
+static msx_status add_tensor(msx_checkpoint *c, const char *name, int rank, const int64_t *dims,
+                             const float *data, bool values) {
     if (!c) return MSX_E_ARG;
     msx_ctx *ctx = c->ctx;
     if (!c->in_memory)
@@ -192,10 +195,12 @@ msx_status msx_checkpoint_add(msx_checkpoint *c, const char *name, int rank, con
     if (rank) memcpy(t.dims, dims, (size_t)rank * sizeof *dims);
     msx__contiguous_strides(rank, t.dims, t.strides);
     t.elements = t.span = elements;
-    t.data = data ? msx__alloc(ctx, (size_t)elements, sizeof *data)
-                  : msx__calloc(ctx, (size_t)elements, sizeof *data);
-    if (!t.data) return MSX_E_NOMEM;
-    if (data && elements) memcpy(t.data, data, (size_t)bytes);
+    if (values) {
+        t.data = data ? msx__alloc(ctx, (size_t)elements, sizeof *data)
+                      : msx__calloc(ctx, (size_t)elements, sizeof *data);
+        if (!t.data) return MSX_E_NOMEM;
+        if (data && elements) memcpy(t.data, data, (size_t)bytes);
+    }
     msx_status status = msx__checkpoint_push(c, &t);
     if (status < 0) {
         msx__free(ctx, t.data);
@@ -206,6 +211,16 @@ msx_status msx_checkpoint_add(msx_checkpoint *c, const char *name, int rank, con
     if (!strncmp(name, "image_encoder.", 14) || !strncmp(name, "mask_decoder.", 13))
         c->scheme = "official";
     return MSX_OK;
+}
+
+msx_status msx_checkpoint_add(msx_checkpoint *c, const char *name, int rank, const int64_t *dims,
+                              const float *data) {
+    return add_tensor(c, name, rank, dims, data, true);
+}
+
+msx_status msx__checkpoint_declare(msx_checkpoint *c, const char *name, int rank,
+                                   const int64_t *dims) {
+    return add_tensor(c, name, rank, dims, NULL, false);
 }
 
 static const msx__tensor *tensor_at(const msx_checkpoint *c, int64_t i) {
@@ -284,6 +299,17 @@ static msx_status hash_shards(msx_checkpoint *c, char out[MSX__SHA256_HEX]) {
         msx__sha256_add(&h, out, MSX__SHA256_HEX - 1);
     }
     msx__sha256_hex(&h, out);
+    return MSX_OK;
+}
+
+msx_status msx__checkpoint_hash_reads(msx_checkpoint *c) {
+    if (c->in_memory || c->taps) return MSX_OK;
+    c->taps = msx__alloc(c->ctx, (size_t)c->n_shards + 1, sizeof *c->taps);
+    if (!c->taps) return MSX_E_NOMEM;
+    for (int64_t i = 0; i <= c->n_shards; i++) {
+        msx__file_tap_begin(&c->taps[i]);
+        (i < c->n_shards ? &c->shards[i]->file : &c->file)->tap = &c->taps[i];
+    }
     return MSX_OK;
 }
 

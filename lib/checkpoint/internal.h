@@ -26,7 +26,7 @@ typedef struct msx__tensor {
     int64_t offset;  /* of the first element in the file, in bytes */
     int64_t storage; /* torch zip: number of the storage it lies in; else -1 */
     int64_t shard;   /* in c->shards, from 1; 0: in the file itself */
-    float *data;     /* in memory: owned, row-major */
+    float *data;     /* in memory: owned, row-major; NULL when only declared (stream.h) */
 } msx__tensor;
 
 typedef struct msx__meta {
@@ -60,6 +60,7 @@ struct msx_checkpoint {
     int64_t n_shards;
     msx__meta *metas;
     int64_t n_metas, metas_capacity;
+    msx__file_tap *taps;          /* of the file and of the shards; NULL: reads are not hashed */
     char sha256[MSX__SHA256_HEX]; /* of the file; "" until asked for */
 };
 

@@ -95,7 +95,11 @@ msx_status msx__save_load(msx__save *s, int64_t k, const void **data) {
     const msx__tensor *t = s->c->tensors + s->items[k].tensor;
     const float *values = t->data;
     *data = NULL;
-    MSX_TRY(msx__progress(s->ctx, "save", k, s->n, NAN));
+    if (s->source) {
+        MSX_TRY(s->source->load(s->source->payload, s->items[k].tensor, &values));
+    } else {
+        MSX_TRY(msx__progress(s->ctx, "save", k, s->n, NAN));
+    }
     if (!s->c->in_memory) {
         MSX_TRY(msx_checkpoint_read(s->c, s->items[k].tensor, s->values, t->elements));
         values = s->values;
@@ -103,6 +107,10 @@ msx_status msx__save_load(msx__save *s, int64_t k, const void **data) {
     if (s->raw) msx__from_f32(s->dtype, values, s->raw, t->elements);
     *data = s->raw ? s->raw : (const void *)values;
     return MSX_OK;
+}
+
+msx_status msx__save_finish(const msx__save *s) {
+    return s->source ? s->source->finish(s->source->payload) : MSX_OK;
 }
 
 msx_status msx__save_metadata(const msx__save *s, char **out) {
@@ -159,8 +167,9 @@ static msx_status write_or_compare(msx__save *s, const char *path, const msx__fi
     return msx__output_commit(&s->out);
 }
 
-static msx_status save(const msx_checkpoint *c, const char *path, const msx__file *against,
-                       const msx_save_options *options, int64_t *differs) {
+static msx_status save(const msx_checkpoint *c, const msx__tensor_source *source, const char *path,
+                       const msx__file *against, const msx_save_options *options,
+                       int64_t *differs) {
     static const char *const schemes[] = {"official", "hf"};
     msx_ctx *ctx = c->ctx;
     msx_save_options o = {.struct_size = sizeof o};
@@ -180,7 +189,7 @@ static msx_status save(const msx_checkpoint *c, const char *path, const msx__fil
         return msx__unknown(ctx, "naming scheme", o.scheme, schemes, 2);
     int writer = 0;
     MSX_TRY(choose_writer(ctx, path, o.container, &writer));
-    msx__save s = {.ctx = ctx, .c = c, .dtype = o.dtype, .out.fd = -1};
+    msx__save s = {.ctx = ctx, .c = c, .source = source, .dtype = o.dtype, .out.fd = -1};
     msx_status status = write_or_compare(&s, path, against, writer, !strcmp(o.scheme, schemes[1]));
     if (against) *differs = s.out.differs;
     msx__output_discard(&s.out);
@@ -193,10 +202,15 @@ static msx_status save(const msx_checkpoint *c, const char *path, const msx__fil
 
 msx_status msx_checkpoint_save(const msx_checkpoint *c, const char *path,
                                const msx_save_options *options) {
-    return c ? save(c, path, NULL, options, NULL) : MSX_E_ARG;
+    return c ? save(c, NULL, path, NULL, options, NULL) : MSX_E_ARG;
+}
+
+msx_status msx__checkpoint_save_from(const msx_checkpoint *c, const msx__tensor_source *source,
+                                     const char *path, const msx_save_options *options) {
+    return save(c, source, path, NULL, options, NULL);
 }
 
 msx_status msx__save_against(const msx_checkpoint *c, const msx__file *file,
                              const msx_save_options *options, int64_t *differs) {
-    return save(c, file->path, file, options, differs);
+    return save(c, NULL, file->path, file, options, differs);
 }

@@ -4,6 +4,7 @@
 #define MSX_CHECKPOINT_SAVE_H
 
 #include "checkpoint/internal.h"
+#include "checkpoint/stream.h"
 
 typedef struct msx__save_item {
     int64_t tensor; /* number in the checkpoint */
@@ -13,6 +14,7 @@ typedef struct msx__save_item {
 typedef struct msx__save {
     msx_ctx *ctx;
     const msx_checkpoint *c;
+    const msx__tensor_source *source; /* of declared tensors, or NULL */
     msx_dtype dtype;
     msx__save_item *items;
     int64_t n;
@@ -27,6 +29,9 @@ int64_t msx__save_bytes(const msx__save *s, int64_t k);
 /* Read item k, rounded to the type of the file, and report progress. The memory is reused by the
  * next call. */
 msx_status msx__save_load(msx__save *s, int64_t k, const void **data);
+
+/* After the last item: metadata that was not known before is known now. */
+msx_status msx__save_finish(const msx__save *s);
 
 /* The metadata as a JSON object with sorted keys; released with free. */
 msx_status msx__save_metadata(const msx__save *s, char **out);

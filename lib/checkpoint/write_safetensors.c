@@ -63,6 +63,20 @@ static msx_status make_header(msx__save *s, msx__buffer *header) {
     return header->failed ? MSX_E_NOMEM : MSX_OK;
 }
 
+/* With a source the metadata is complete only behind the last tensor: the header, of the same length
+ * then, is written once more. */
+static msx_status rewrite_header(msx__save *s, size_t length) {
+    MSX_TRY(msx__save_finish(s));
+    msx__buffer header;
+    msx__buffer_init(&header, s->ctx);
+    msx_status status = make_header(s, &header);
+    if (status == MSX_OK && header.length != length)
+        status = msx__fail(s->ctx, MSX_E_INTERNAL, "metadata changed its length while saving");
+    if (status == MSX_OK) status = msx__output_patch(&s->out, 8, header.data, header.length);
+    msx__buffer_free(&header);
+    return status;
+}
+
 msx_status msx__write_safetensors(msx__save *s) {
     msx__buffer header;
     msx__buffer_init(&header, s->ctx);
@@ -77,5 +91,5 @@ msx_status msx__write_safetensors(msx__save *s) {
         if (status == MSX_OK)
             status = msx__output_write(&s->out, data, (size_t)msx__save_bytes(s, k));
     }
-    return status;
+    return status == MSX_OK && s->source ? rewrite_header(s, length) : status;
 }

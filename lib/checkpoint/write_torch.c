@@ -224,13 +224,22 @@ static msx_status put_tensors(writer *w) {
     return MSX_OK;
 }
 
-static msx_status put_all(writer *w, const msx__buffer *pickle, const char *metadata) {
+static msx_status put_metadata(writer *w) {
+    char *metadata;
+    MSX_TRY(msx__save_finish(w->s));
+    if (!w->s->c->n_metas) return MSX_OK;
+    MSX_TRY(msx__save_metadata(w->s, &metadata));
+    msx_status status = put_record(w, "archive/medsamix.json", metadata, (int64_t)strlen(metadata));
+    free(metadata);
+    return status;
+}
+
+static msx_status put_all(writer *w, const msx__buffer *pickle) {
     MSX_TRY(put_record(w, "archive/data.pkl", pickle->data, (int64_t)pickle->length));
     MSX_TRY(put_record(w, "archive/byteorder", "little", 6));
     MSX_TRY(put_tensors(w));
     MSX_TRY(put_record(w, "archive/version", "3\n", 2));
-    if (w->s->c->n_metas)
-        MSX_TRY(put_record(w, "archive/medsamix.json", metadata, (int64_t)strlen(metadata)));
+    MSX_TRY(put_metadata(w));
     return put_end(w);
 }
 
@@ -239,11 +248,8 @@ msx_status msx__write_torch_zip(msx__save *s) {
     msx__buffer pickle;
     msx__buffer_init(&pickle, s->ctx);
     msx__buffer_init(&w.directory, s->ctx);
-    char *metadata = NULL;
     msx_status status = make_pickle(s, &pickle);
-    if (status == MSX_OK) status = msx__save_metadata(s, &metadata);
-    if (status == MSX_OK) status = put_all(&w, &pickle, metadata);
-    free(metadata);
+    if (status == MSX_OK) status = put_all(&w, &pickle);
     msx__buffer_free(&pickle);
     msx__buffer_free(&w.directory);
     return status;

@@ -38,13 +38,7 @@ void msx__file_close(msx__file *f) {
     *f = (msx__file){.fd = -1};
 }
 
-msx_status msx__file_read(const msx__file *f, int64_t offset, void *out, size_t n) {
-    if (offset < 0 || offset > f->size || n > (uint64_t)(f->size - offset))
-        return msx__fail(f->ctx, MSX_E_FORMAT,
-                         "%s: byte %" PRId64 ": %zu bytes expected but the file has %" PRId64
-                         "; it is truncated, fetch it again",
-                         f->path, offset, n, f->size);
-    char *p = out;
+static msx_status read_all(const msx__file *f, int64_t offset, char *p, size_t n) {
     while (n > 0) {
         ssize_t got = pread(f->fd, p, n, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
@@ -60,6 +54,49 @@ msx_status msx__file_read(const msx__file *f, int64_t offset, void *out, size_t 
         n -= (size_t)got;
     }
     return MSX_OK;
+}
+
+/* Bring the hash of the tap up to a byte. */
+static msx_status hash_up_to(const msx__file *f, int64_t end) {
+    char chunk[1 << 16];
+    while (f->tap->next < end) {
+        MSX_TRY(msx__check_cancel(f->ctx));
+        int64_t left = end - f->tap->next;
+        size_t n = left < (int64_t)sizeof chunk ? (size_t)left : sizeof chunk;
+        MSX_TRY(read_all(f, f->tap->next, chunk, n));
+        msx__sha256_add(&f->tap->hash, chunk, n);
+        f->tap->next += (int64_t)n;
+    }
+    return MSX_OK;
+}
+
+/* Each piece is hashed while it is in the cache. */
+static msx_status read_and_hash(const msx__file *f, int64_t offset, char *p, size_t n) {
+    enum { PIECE = 1 << 18 };
+    MSX_TRY(hash_up_to(f, offset));
+    while (n > 0) {
+        size_t step = n < PIECE ? n : PIECE;
+        MSX_TRY(read_all(f, offset, p, step));
+        int64_t end = offset + (int64_t)step;
+        if (end > f->tap->next) {
+            size_t fresh = (size_t)(end - f->tap->next);
+            msx__sha256_add(&f->tap->hash, p + (step - fresh), fresh);
+            f->tap->next = end;
+        }
+        p += step;
+        offset = end;
+        n -= step;
+    }
+    return MSX_OK;
+}
+
+msx_status msx__file_read(const msx__file *f, int64_t offset, void *out, size_t n) {
+    if (offset < 0 || offset > f->size || n > (uint64_t)(f->size - offset))
+        return msx__fail(f->ctx, MSX_E_FORMAT,
+                         "%s: byte %" PRId64 ": %zu bytes expected but the file has %" PRId64
+                         "; it is truncated, fetch it again",
+                         f->path, offset, n, f->size);
+    return f->tap ? read_and_hash(f, offset, out, n) : read_all(f, offset, out, n);
 }
 
 msx_status msx__read_whole(msx_ctx *ctx, const char *path, int64_t limit, char **out,
@@ -89,20 +126,22 @@ msx_status msx__read_whole(msx_ctx *ctx, const char *path, int64_t limit, char *
     return status;
 }
 
+void msx__file_tap_begin(msx__file_tap *tap) {
+    msx__sha256_begin(&tap->hash);
+    tap->next = 0;
+}
+
 msx_status msx__file_hash(const msx__file *f, char out[MSX__SHA256_HEX]) {
-    enum { CHUNK = 1 << 20 };
-    char *chunk = msx__alloc(f->ctx, CHUNK, 1);
-    msx_status status = chunk ? MSX_OK : MSX_E_NOMEM;
-    msx__sha256 h;
-    msx__sha256_begin(&h);
-    for (int64_t at = 0; status == MSX_OK && at < f->size; at += CHUNK) {
-        size_t n = (size_t)(f->size - at < CHUNK ? f->size - at : CHUNK);
-        status = msx__file_read(f, at, chunk, n);
-        if (status == MSX_OK) msx__sha256_add(&h, chunk, n);
+    msx__file_tap own;
+    msx__file tapped = *f;
+    if (!tapped.tap) {
+        msx__file_tap_begin(&own);
+        tapped.tap = &own;
     }
-    if (status == MSX_OK) msx__sha256_hex(&h, out);
-    msx__free(f->ctx, chunk);
-    return status;
+    MSX_TRY(hash_up_to(&tapped, f->size));
+    msx__sha256 h = tapped.tap->hash; /* a copy: ending a hash empties it */
+    msx__sha256_hex(&h, out);
+    return MSX_OK;
 }
 
 msx_status msx__file_sha256(msx_ctx *ctx, const char *path, char out[MSX__SHA256_HEX]) {

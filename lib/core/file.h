@@ -7,11 +7,19 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* SHA-256 of a file made of the reads that pass by: what a read skips is read for it, what lies before
+ * an earlier read is in it already. So reads in any order hash every byte once. */
+typedef struct msx__file_tap {
+    msx__sha256 hash;
+    int64_t next; /* all bytes before this one are in the hash */
+} msx__file_tap;
+
 typedef struct msx__file {
     msx_ctx *ctx;
     char *path; /* for messages */
     int fd;
     int64_t size;
+    msx__file_tap *tap; /* NULL: reads are not hashed. Otherwise one thread at a time reads */
 } msx__file;
 
 /* Open a regular file; directories, devices and pipes are MSX_E_IO. */
@@ -26,7 +34,9 @@ msx_status msx__file_read(const msx__file *f, int64_t offset, void *out, size_t 
 msx_status msx__read_whole(msx_ctx *ctx, const char *path, int64_t limit, char **out,
                            size_t *bytes);
 
-/* SHA-256 of an open file, and of one by its path. */
+void msx__file_tap_begin(msx__file_tap *tap);
+
+/* SHA-256 of an open file, and of one by its path. With a tap only what it has not seen is read. */
 msx_status msx__file_hash(const msx__file *f, char out[MSX__SHA256_HEX]);
 msx_status msx__file_sha256(msx_ctx *ctx, const char *path, char out[MSX__SHA256_HEX]);
 
@@ -38,6 +48,7 @@ typedef struct msx__output {
     char *path, *temporary;
     int fd;
     int64_t offset; /* bytes written so far */
+    int64_t begun;  /* of these, given to the disk already */
     char *pending;
     size_t n_pending;
     const msx__file *against; /* compare instead of writing */
@@ -46,6 +57,8 @@ typedef struct msx__output {
 
 msx_status msx__output_open(msx__output *o, msx_ctx *ctx, const char *path);
 msx_status msx__output_write(msx__output *o, const void *bytes, size_t n);
+/* Replace bytes that were written before. Not while comparing. */
+msx_status msx__output_patch(msx__output *o, int64_t offset, const void *bytes, size_t n);
 /* Flush, fsync, rename. The struct is finished whatever is returned. */
 msx_status msx__output_commit(msx__output *o);
 /* Write nothing, but compare what is written with an open file, which must outlive the struct. After

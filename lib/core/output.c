@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PENDING = 1 << 16, ATTEMPTS = 100 };
+enum { PENDING = 1 << 16, ATTEMPTS = 100, WRITEBACK = 8 << 20 };
 
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -46,13 +46,15 @@ msx_status msx__output_open(msx__output *o, msx_ctx *ctx, const char *path) {
     return status;
 }
 
+static msx_status cannot_write(const msx__output *o) {
+    return msx__fail(o->ctx, MSX_E_IO, "%s: cannot be written: %s", o->path, strerror(errno));
+}
+
 static msx_status write_all(msx__output *o, const char *p, size_t n) {
     while (n > 0) {
         ssize_t put = write(o->fd, p, n);
         if (put < 0 && errno == EINTR) continue;
-        if (put < 0)
-            return msx__fail(o->ctx, MSX_E_IO, "%s: cannot be written: %s", o->path,
-                             strerror(errno));
+        if (put < 0) return cannot_write(o);
         p += put;
         n -= (size_t)put;
     }
@@ -63,6 +65,19 @@ static msx_status flush(msx__output *o) {
     size_t n = o->n_pending;
     o->n_pending = 0;
     return write_all(o, o->pending, n);
+}
+
+/* Have the disk begin with what is written while the caller makes the rest: the fsync of the commit
+ * then finds little left to wait for. Advice only, so that its failure means nothing. */
+static void begin_writeback(msx__output *o) {
+#ifdef SYNC_FILE_RANGE_WRITE
+    int64_t written = o->offset - (int64_t)o->n_pending;
+    if (written - o->begun < WRITEBACK) return;
+    (void)sync_file_range(o->fd, o->begun, written - o->begun, SYNC_FILE_RANGE_WRITE);
+    o->begun = written;
+#else
+    (void)o;
+#endif
 }
 
 void msx__output_compare(msx__output *o, msx_ctx *ctx, const msx__file *against) {
@@ -96,9 +111,27 @@ msx_status msx__output_write(msx__output *o, const void *bytes, size_t n) {
     o->offset += (int64_t)n;
     if (o->against) return MSX_OK;
     if (n > PENDING - o->n_pending) MSX_TRY(flush(o));
-    if (n >= PENDING) return write_all(o, bytes, n);
-    if (n) memcpy(o->pending + o->n_pending, bytes, n);
-    o->n_pending += n;
+    if (n >= PENDING) {
+        MSX_TRY(write_all(o, bytes, n));
+    } else {
+        if (n) memcpy(o->pending + o->n_pending, bytes, n);
+        o->n_pending += n;
+    }
+    begin_writeback(o);
+    return MSX_OK;
+}
+
+msx_status msx__output_patch(msx__output *o, int64_t offset, const void *bytes, size_t n) {
+    MSX_TRY(flush(o));
+    const char *p = bytes;
+    while (n > 0) {
+        ssize_t put = pwrite(o->fd, p, n, (off_t)offset);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return cannot_write(o);
+        p += put;
+        offset += put;
+        n -= (size_t)put;
+    }
     return MSX_OK;
 }
 
@@ -109,12 +142,10 @@ msx_status msx__output_commit(msx__output *o) {
     }
     msx_status status = flush(o);
     if (status == MSX_OK && fsync(o->fd) != 0 && errno != EINVAL && errno != ENOSYS)
-        status = msx__fail(o->ctx, MSX_E_IO, "%s: cannot be written: %s", o->path, strerror(errno));
-    if (close(o->fd) != 0 && status == MSX_OK)
-        status = msx__fail(o->ctx, MSX_E_IO, "%s: cannot be written: %s", o->path, strerror(errno));
+        status = cannot_write(o);
+    if (close(o->fd) != 0 && status == MSX_OK) status = cannot_write(o);
     o->fd = -1;
-    if (status == MSX_OK && rename(o->temporary, o->path) != 0)
-        status = msx__fail(o->ctx, MSX_E_IO, "%s: cannot be written: %s", o->path, strerror(errno));
+    if (status == MSX_OK && rename(o->temporary, o->path) != 0) status = cannot_write(o);
     if (status == MSX_OK) o->temporary[0] = 0; /* nothing left to remove */
     msx__output_discard(o);
     return status;
