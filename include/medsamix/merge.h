@@ -134,8 +134,16 @@ MSX_API msx_status msx_merger_run(msx_merger *m, const msx_plan *plan, const msx
                                   msx_checkpoint *target, uint8_t *changed);
 
 /** Merge files into a file, with provenance: keys medsamix.version, medsamix.plan,
- *  medsamix.input.NAME (SHA-256 of the file). @param n models, the first is the base.
- *  @param options NULL for the defaults. */
+ *  medsamix.input.NAME (SHA-256 of the file). The bits are those of msx_merger_run().
+ *
+ *  Memory does not grow with the models: about n + 1 times the largest tensor and 8 MB for each, never
+ *  a whole model. When the context allows more than one thread, inputs are read and hashed, merged,
+ *  and written at the same time, on threads of their own that mostly wait; with one thread all runs on
+ *  the caller's. The file appears under its name only when it is complete: a failure or a cancelled
+ *  call leaves nothing. Progress: stage "merge", in tensors.
+ *  @param n models, the first is the base. @param options NULL for the defaults.
+ *  @return what opening and reading checkpoints and msx_merger_run() return; MSX_E_IO when the file
+ *  cannot be written, MSX_E_CANCELLED. */
 MSX_API msx_status msx_merge_files(msx_ctx *ctx, const msx_plan *plan, const char *const *paths,
                                    const char *const *names, size_t n, const char *out_path,
                                    const msx_save_options *options, bool allow_nonfinite);

@@ -85,6 +85,7 @@ extern const msx_merge_method msx__method_linear, msx__method_task_arithmetic, m
 typedef struct msx__merge_kernels {
     const msx_kernels *ops;
     msx_kdev *dev;
+    int threads; /* what the methods' own loops may use */
 } msx__merge_kernels;
 
 /* True when all models of a call hold the same bits. */
@@ -136,15 +137,16 @@ msx_status msx__merge_tensor(const msx__schedule *s, const msx_arch *arch, int64
 
 /* The CPU's kernels with the context's memory and threads. */
 msx_status msx__merge_kernels_open(msx__merge_kernels *k, msx_ctx *ctx);
+void msx__merge_kernels_set_threads(msx__merge_kernels *k, int threads);
 void msx__merge_kernels_close(msx__merge_kernels *k); /* accepts a zeroed struct */
 
 /* ---- files (merge_files.c, verify.c) ---------------------------------------------------------------- */
 
-/* Merge files into a checkpoint in memory, with its provenance. `merged`: NULL, or a merged file
- * whose inputs these files must be. */
-msx_status msx__merge_build(msx_checkpoint **out, msx_ctx *ctx, const msx_plan *plan,
-                            const char *const *paths, const char *const *names, size_t n,
-                            bool allow_nonfinite, const msx_checkpoint *merged);
+/* Merge files into a checkpoint in memory, with its provenance: the rebuild of `merged`, whose inputs
+ * these files must be. */
+msx_status msx__merge_rebuild(msx_checkpoint **out, msx_ctx *ctx, const msx_plan *plan,
+                              const char *const *paths, const char *const *names, size_t n,
+                              const msx_checkpoint *merged);
 /* The inputs have the SHA-256 that the merged file recorded. */
 msx_status msx__check_inputs(const msx_checkpoint *merged, msx_ctx *ctx,
                              msx_checkpoint *const *inputs, const char *const *names, size_t n);

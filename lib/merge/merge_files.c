@@ -1,49 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From files to a file: one tensor of every model is in memory at a time, beside the result. */
-#include "merge/merge.h"
+/* From files to a file, in bounded memory; and into memory, to verify such a file. */
+#include "checkpoint/stream.h"
+#include "merge/pipeline.h"
 
-#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef struct job {
     msx_ctx *ctx;
+    const msx_plan *plan;
     size_t n;
     const char *const *names;
-    bool allow_nonfinite;
     msx_checkpoint *inputs[MSX__MAX_MODELS];
-    float *tensors[MSX__MAX_MODELS]; /* room for the largest tensor */
     msx_arch *arch;
     msx__schedule schedule;
-    msx__merge_kernels kernels;
+    msx__pipeline *pipeline;
     msx_checkpoint *target;
+    int64_t loaded; /* the tensor that the pipeline gave last, -1 before the first */
+    const float *values;
 } job;
-
-static msx_status make_room(job *j) {
-    int64_t largest = 0;
-    for (int64_t i = 0; i < msx_arch_tensor_count(j->arch); i++) {
-        int64_t elements = msx__tensor_elements(j->arch, i);
-        if (elements > largest) largest = elements;
-    }
-    for (size_t k = 0; k < j->n; k++) {
-        j->tensors[k] = msx__alloc(j->ctx, (size_t)largest, sizeof(float));
-        if (!j->tensors[k]) return MSX_E_NOMEM;
-    }
-    return MSX_OK;
-}
-
-static msx_status merge_one(job *j, int64_t i) {
-    const char *name = msx_arch_tensor_name(j->arch, i);
-    int64_t dims[MSX_MAX_RANK], elements = msx__tensor_elements(j->arch, i);
-    int rank = msx_arch_tensor_shape(j->arch, i, dims);
-    for (size_t k = 0; k < j->n; k++)
-        MSX_TRY(msx__read_weights(j->ctx, j->inputs[k], name, j->tensors[k], elements,
-                                  j->allow_nonfinite));
-    MSX_TRY(msx_checkpoint_add(j->target, name, rank, dims, NULL));
-    const float *models[MSX__MAX_MODELS];
-    for (size_t k = 0; k < j->schedule.n_models; k++) models[k] = j->tensors[j->schedule.models[k]];
-    float *out = msx_checkpoint_data(j->target, msx_checkpoint_find(j->target, name));
-    return msx__merge_tensor(&j->schedule, j->arch, i, models, out, &j->kernels);
-}
 
 static msx_status set_provenance(msx_ctx *ctx, msx_checkpoint *target, const char *plan_text,
                                  const char *const *names, const char *const *sha256, size_t n) {
@@ -59,16 +34,19 @@ static msx_status set_provenance(msx_ctx *ctx, msx_checkpoint *target, const cha
     return MSX_OK;
 }
 
-static msx_status add_provenance(job *j, const msx_plan *plan) {
+/* With `known`, the SHA-256 of the inputs; before, zeros that keep their place. */
+static msx_status add_provenance(job *j, bool known) {
     char digests[MSX__MAX_MODELS][MSX__SHA256_HEX];
     const char *sha256[MSX__MAX_MODELS];
     for (size_t i = 0; i < j->n; i++) {
-        MSX_TRY(msx_checkpoint_sha256(j->inputs[i], digests[i]));
+        memset(digests[i], '0', sizeof digests[i] - 1);
+        digests[i][sizeof digests[i] - 1] = 0;
+        if (known) MSX_TRY(msx_checkpoint_sha256(j->inputs[i], digests[i]));
         sha256[i] = digests[i];
     }
     msx__buffer text;
     msx__buffer_init(&text, j->ctx);
-    msx__plan_print(plan, &text);
+    msx__plan_print(j->plan, &text);
     msx_status status = text.failed
                             ? MSX_E_NOMEM
                             : set_provenance(j->ctx, j->target, text.data, j->names, sha256, j->n);
@@ -76,45 +54,70 @@ static msx_status add_provenance(job *j, const msx_plan *plan) {
     return status;
 }
 
-static msx_status merge_all(job *j, const msx_plan *plan, const char *const *paths,
-                            const msx_checkpoint *merged) {
+static msx_status open_inputs(job *j, const char *const *paths) {
+    MSX_TRY(msx__check_names(j->ctx, j->names, j->n));
+    for (size_t i = 0; i < j->n; i++)
+        if (!paths[i]) return msx__fail(j->ctx, MSX_E_ARG, "model '%s' has no file", j->names[i]);
     for (size_t i = 0; i < j->n; i++) MSX_TRY(msx_checkpoint_open(&j->inputs[i], j->ctx, paths[i]));
-    if (merged) MSX_TRY(msx__check_inputs(merged, j->ctx, j->inputs, j->names, j->n));
-    MSX_TRY(msx__shared_arch(&j->arch, j->ctx, j->inputs, j->names, j->n));
-    MSX_TRY(msx__schedule_create(&j->schedule, plan, j->arch, j->names, j->n));
-    MSX_TRY(msx__merge_kernels_open(&j->kernels, j->ctx));
-    MSX_TRY(make_room(j));
-    MSX_TRY(msx_checkpoint_create(&j->target, j->ctx));
-    int64_t tensors = msx_arch_tensor_count(j->arch);
-    for (int64_t i = 0; i < tensors; i++) {
-        MSX_TRY(msx__progress(j->ctx, "merge", i, tensors, NAN));
-        MSX_TRY(merge_one(j, i));
-    }
-    MSX_TRY(msx__progress(j->ctx, "merge", tensors, tensors, NAN));
-    return add_provenance(j, plan);
+    return MSX_OK;
 }
 
-msx_status msx__merge_build(msx_checkpoint **out, msx_ctx *ctx, const msx_plan *plan,
-                            const char *const *paths, const char *const *names, size_t n,
-                            bool allow_nonfinite, const msx_checkpoint *merged) {
-    *out = NULL;
-    MSX_TRY(msx__check_names(ctx, names, n));
-    for (size_t i = 0; i < n; i++)
-        if (!paths[i]) return msx__fail(ctx, MSX_E_ARG, "model '%s' has no file", names[i]);
-    job j = {.ctx = ctx, .n = n, .names = names, .allow_nonfinite = allow_nonfinite};
-    msx_status status = merge_all(&j, plan, paths, merged);
-    for (size_t k = 0; k < n; k++) {
-        msx__free(ctx, j.tensors[k]);
-        msx_checkpoint_free(j.inputs[k]);
+/* Also makes the target, its tensors added by `add`. */
+static msx_status begin(job *j, bool allow_nonfinite,
+                        msx_status (*add)(msx_checkpoint *c, const char *name, int rank,
+                                          const int64_t *dims)) {
+    MSX_TRY(msx__shared_arch(&j->arch, j->ctx, j->inputs, j->names, j->n));
+    MSX_TRY(msx__schedule_create(&j->schedule, j->plan, j->arch, j->names, j->n));
+    MSX_TRY(msx_checkpoint_create(&j->target, j->ctx));
+    for (int64_t i = 0; i < msx_arch_tensor_count(j->arch); i++) {
+        int64_t dims[MSX_MAX_RANK];
+        int rank = msx_arch_tensor_shape(j->arch, i, dims);
+        MSX_TRY(add(j->target, msx_arch_tensor_name(j->arch, i), rank, dims));
     }
-    msx__merge_kernels_close(&j.kernels);
-    msx__schedule_free(&j.schedule);
-    msx_arch_free(j.arch);
-    if (status < 0)
-        msx_checkpoint_free(j.target);
-    else
-        *out = j.target;
-    return status;
+    j->loaded = -1;
+    return msx__pipeline_start(&j->pipeline,
+                               &(msx__pipeline_job){.ctx = j->ctx,
+                                                    .n = j->n,
+                                                    .inputs = j->inputs,
+                                                    .arch = j->arch,
+                                                    .schedule = &j->schedule,
+                                                    .allow_nonfinite = allow_nonfinite,
+                                                    .ahead = MSX__PIPELINE_AHEAD});
+}
+
+static void end(job *j) {
+    msx__pipeline_free(j->pipeline);
+    for (size_t k = 0; k < MSX__MAX_MODELS; k++) msx_checkpoint_free(j->inputs[k]);
+    msx__schedule_free(&j->schedule);
+    msx_arch_free(j->arch);
+    msx_checkpoint_free(j->target);
+}
+
+/* ---- into a file ------------------------------------------------------------------------------- */
+
+/* HF models hold one tensor twice, one after the other. */
+static msx_status load(void *payload, int64_t tensor, const float **values) {
+    job *j = payload;
+    if (tensor != j->loaded) MSX_TRY(msx__pipeline_next(j->pipeline, tensor, &j->values));
+    j->loaded = tensor;
+    *values = j->values;
+    return MSX_OK;
+}
+
+static msx_status finish(void *payload) {
+    job *j = payload;
+    MSX_TRY(msx__pipeline_finish(j->pipeline));
+    return add_provenance(j, true);
+}
+
+static msx_status merge_into_file(job *j, const char *const *paths, const char *out_path,
+                                  const msx_save_options *options, bool allow_nonfinite) {
+    MSX_TRY(open_inputs(j, paths));
+    for (size_t i = 0; i < j->n; i++) MSX_TRY(msx__checkpoint_hash_reads(j->inputs[i]));
+    MSX_TRY(begin(j, allow_nonfinite, msx__checkpoint_declare));
+    MSX_TRY(add_provenance(j, false));
+    const msx__tensor_source source = {load, finish, j};
+    return msx__checkpoint_save_from(j->target, &source, out_path, options);
 }
 
 msx_status msx_merge_files(msx_ctx *ctx, const msx_plan *plan, const char *const *paths,
@@ -123,12 +126,49 @@ msx_status msx_merge_files(msx_ctx *ctx, const msx_plan *plan, const char *const
     if (!ctx) return MSX_E_ARG;
     if (!plan || !paths || !names || !out_path)
         return msx__fail(ctx, MSX_E_ARG, "msx_merge_files: NULL argument");
-    msx_checkpoint *merged;
-    MSX_TRY(msx__merge_build(&merged, ctx, plan, paths, names, n, allow_nonfinite, NULL));
-    msx_status status = msx_checkpoint_save(merged, out_path, options);
-    msx_checkpoint_free(merged);
+    job j = {.ctx = ctx, .plan = plan, .n = n, .names = names};
+    msx_status status = merge_into_file(&j, paths, out_path, options, allow_nonfinite);
+    end(&j);
     return status;
 }
+
+/* ---- into memory ------------------------------------------------------------------------------- */
+
+static msx_status add_zeros(msx_checkpoint *c, const char *name, int rank, const int64_t *dims) {
+    return msx_checkpoint_add(c, name, rank, dims, NULL);
+}
+
+static msx_status merge_into_memory(job *j, const char *const *paths,
+                                    const msx_checkpoint *merged) {
+    MSX_TRY(open_inputs(j, paths));
+    MSX_TRY(msx__check_inputs(merged, j->ctx, j->inputs, j->names, j->n));
+    MSX_TRY(begin(j, true, add_zeros));
+    for (int64_t i = 0; i < msx_arch_tensor_count(j->arch); i++) {
+        const float *values;
+        MSX_TRY(msx__pipeline_next(j->pipeline, i, &values));
+        int64_t elements = msx_checkpoint_elements(j->target, i);
+        if (elements)
+            memcpy(msx_checkpoint_data(j->target, i), values, (size_t)elements * sizeof *values);
+    }
+    MSX_TRY(msx__pipeline_finish(j->pipeline));
+    return add_provenance(j, true);
+}
+
+msx_status msx__merge_rebuild(msx_checkpoint **out, msx_ctx *ctx, const msx_plan *plan,
+                              const char *const *paths, const char *const *names, size_t n,
+                              const msx_checkpoint *merged) {
+    *out = NULL;
+    job j = {.ctx = ctx, .plan = plan, .n = n, .names = names};
+    msx_status status = merge_into_memory(&j, paths, merged);
+    if (status >= 0) {
+        *out = j.target;
+        j.target = NULL;
+    }
+    end(&j);
+    return status;
+}
+
+/* ---- provenance of other merges -------------------------------------------------------------------- */
 
 msx_status msx_merge_set_provenance(msx_checkpoint *target, msx_plan *plan,
                                     const char *const *names, const char *const *sha256, size_t n) {

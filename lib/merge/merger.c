@@ -148,7 +148,7 @@ msx_status msx_merger_run(msx_merger *m, const msx_plan *plan, const msx_plan *p
     MSX_TRY(msx__schedule_create(&now, plan, m->arch, names, m->n));
     msx_status status = MSX_OK;
     if (previous) status = msx__schedule_create(&before, previous, m->arch, names, m->n);
-    m->kernels.ops->set_threads(m->kernels.dev, msx_ctx_threads(m->ctx));
+    msx__merge_kernels_set_threads(&m->kernels, msx_ctx_threads(m->ctx));
     if (status >= 0) status = run(m, &now, previous ? &before : NULL, target, changed);
     msx__schedule_free(&before);
     msx__schedule_free(&now);

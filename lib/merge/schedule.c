@@ -109,7 +109,7 @@ msx_status msx__merge_tensor(const msx__schedule *s, const msx_arch *arch, int64
         .models = models,
         .values = r->values,
         .out = out,
-        .threads = msx_ctx_threads(s->ctx),
+        .threads = kernels->threads,
         .kernels = kernels,
         .why = why,
         .why_size = sizeof why,
@@ -131,11 +131,16 @@ static void kernel_free(void *memory, void *ctx) {
 
 msx_status msx__merge_kernels_open(msx__merge_kernels *k, msx_ctx *ctx) {
     msxk_memory memory = {kernel_alloc, kernel_free, ctx};
-    *k = (msx__merge_kernels){.ops = &msxk_cpu};
-    int code = k->ops->open(&k->dev, 0, msx_ctx_threads(ctx), &memory);
+    *k = (msx__merge_kernels){.ops = &msxk_cpu, .threads = msx_ctx_threads(ctx)};
+    int code = k->ops->open(&k->dev, 0, k->threads, &memory);
     if (code == MSXK_OK) return MSX_OK;
     *k = (msx__merge_kernels){0};
     return msx__fail(ctx, msx__kernel_status(code), "the CPU kernels cannot be opened");
+}
+
+void msx__merge_kernels_set_threads(msx__merge_kernels *k, int threads) {
+    k->threads = threads;
+    k->ops->set_threads(k->dev, threads);
 }
 
 void msx__merge_kernels_close(msx__merge_kernels *k) {

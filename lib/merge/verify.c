@@ -84,8 +84,7 @@ static msx_status rebuild(msx_merge_check *out, msx_ctx *ctx, const msx_checkpoi
     msx__buffer_printf(&source, "%s: medsamix.plan", msx_checkpoint_path(merged));
     msx_status status = source.failed ? MSX_E_NOMEM : MSX_OK;
     if (status == MSX_OK) status = msx_plan_parse(&plan, ctx, text, strlen(text), source.data);
-    if (status == MSX_OK)
-        status = msx__merge_build(&rebuilt, ctx, plan, paths, names, n, true, merged);
+    if (status == MSX_OK) status = msx__merge_rebuild(&rebuilt, ctx, plan, paths, names, n, merged);
     if (status == MSX_OK) status = adopt_metadata(rebuilt, merged);
     if (status == MSX_OK) status = msx__checkpoint_compare(rebuilt, merged, &difference);
     if (status == MSX_OK) {

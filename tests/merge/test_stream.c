@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Merging in bounded memory: the bits of the merge in memory whatever the ring and the threads, hashes
+ * of inputs in any order, a known peak, and nothing left behind by what fails on the way. */
+#include "core/file.h"
+#include "merge/pipeline.h"
+#include "merge/small_sam.h"
+#include "support/vit_files.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MODELS = 3 };
+static const char *const names[MODELS] = {"base", "ft0", "ft1"};
+
+static msx_ctx *ctx;
+static const char *folder;
+static char files[MODELS][128], out[128];
+static const char *const paths[MODELS] = {files[0], files[1], files[2]};
+
+static void set_up(void) {
+    ctx = test_ctx();
+    folder = test_make_folder();
+    snprintf(out, sizeof out, "%s/merged.safetensors", folder);
+    for (int k = 0; k < MODELS; k++)
+        snprintf(files[k], sizeof files[k], "%s/%d.safetensors", folder, k);
+}
+static void tear_down(void) {
+    test_remove_folder(folder);
+    msx_ctx_free(ctx);
+}
+
+static void save_small(msx_ctx *c) {
+    for (uint32_t k = 0; k < MODELS; k++) {
+        msx_checkpoint *m = small_sam(c, 3, 2, k + 1);
+        test_ok(c, msx_checkpoint_save(m, paths[k], NULL));
+        msx_checkpoint_free(m);
+    }
+}
+
+/* One method everywhere, its defaults but for what makes it do something. */
+static msx_plan *plan_of(const char *method) {
+    msx_plan *plan;
+    char text[256];
+    const char *more =
+        strstr(method, "dare") || strstr(method, "della") || strstr(method, "breadcrumbs")
+            ? ", density: 0.6, lambda: 0.7"
+            : "";
+    snprintf(text, sizeof text, "medsamix: 1\nmodels: [ft0, ft1]\ngroups: {'*': {method: %s%s}}\n",
+             method, more);
+    test_ok(ctx, msx_plan_parse(&plan, ctx, text, strlen(text), "plan"));
+    return plan;
+}
+
+static void expect_only_inputs(void) {
+    char command[256];
+    snprintf(command, sizeof command,
+             "[ \"$(ls -A %s)\" = \"$(printf '0.safetensors\\n1.safetens"
+             "ors\\n2.safetensors')\" ]",
+             folder);
+    ck_assert_msg(system(command) == 0, "something is left in %s", folder);
+}
+
+/* ---- the same bits ------------------------------------------------------------------------------ */
+
+/* Every tensor of a pipeline with a ring of that size is the target's. */
+static void expect_bits(msx_checkpoint *const *inputs, const msx_plan *plan, int64_t ahead,
+                        int threads, msx_checkpoint *target) {
+    msx__schedule schedule;
+    msx__pipeline *p;
+    msx_arch *arch;
+    test_ok(ctx, msx_ctx_set_threads(ctx, threads));
+    test_ok(ctx, msx_arch_infer(&arch, ctx, inputs[0]));
+    test_ok(ctx, msx__schedule_create(&schedule, plan, arch, names, MODELS));
+    const msx__pipeline_job job = {ctx, MODELS, inputs, arch, &schedule, false, ahead};
+    test_ok(ctx, msx__pipeline_start(&p, &job));
+    for (int64_t i = 0; i < msx_arch_tensor_count(arch); i++) {
+        const float *values;
+        test_ok(ctx, msx__pipeline_next(p, i, &values));
+        int64_t at = msx_checkpoint_find(target, msx_arch_tensor_name(arch, i));
+        ck_assert_msg(!memcmp(values, msx_checkpoint_data(target, at),
+                              (size_t)msx_checkpoint_elements(target, at) * sizeof *values),
+                      "%s, ahead %lld, %d threads: %s", msx_plan_entry_method(plan, 0),
+                      (long long)ahead, threads, msx_arch_tensor_name(arch, i));
+    }
+    test_ok(ctx, msx__pipeline_finish(p));
+    msx__pipeline_free(p);
+    msx__schedule_free(&schedule);
+    msx_arch_free(arch);
+}
+
+START_TEST(every_method_has_the_bits_of_the_merge_in_memory) {
+    static const int64_t ahead[] = {0, 1, 100, 1000, MSX__PIPELINE_AHEAD};
+    static const int threads[] = {1, 2, 3, 5};
+    msx_checkpoint *inputs[MODELS];
+    msx_merger *m;
+    for (uint32_t k = 0; k < MODELS; k++) inputs[k] = small_sam(ctx, 3, 2, k + 1);
+    test_ok(ctx, msx_merger_create(&m, ctx, inputs, names, MODELS, false));
+    const char *method = msx_merge_method_at(ctx, _i)->name;
+    msx_plan *plan = plan_of(method);
+    msx_checkpoint *target;
+    test_ok(ctx, msx_checkpoint_create(&target, ctx));
+    test_ok(ctx, msx_merger_run(m, plan, NULL, target, NULL));
+    for (size_t a = 0; a < sizeof ahead / sizeof *ahead; a++)
+        for (size_t t = 0; t < sizeof threads / sizeof *threads; t++)
+            expect_bits(inputs, plan, ahead[a], threads[t], target);
+    msx_checkpoint_free(target);
+    msx_plan_free(plan);
+    msx_merger_free(m);
+    for (int k = 0; k < MODELS; k++) msx_checkpoint_free(inputs[k]);
+}
+END_TEST
+
+static int64_t method_count(void) {
+    msx_ctx *c;
+    if (msx_ctx_create(&c, NULL) < 0) return 0;
+    int64_t n = msx_merge_method_count(c);
+    msx_ctx_free(c);
+    return n;
+}
+
+START_TEST(files_have_the_same_bytes_for_every_number_of_threads) {
+    static const int threads[] = {2, 3, 5};
+    char first[128], command[400];
+    save_small(ctx);
+    msx_plan *plan = plan_of("dare_ties");
+    for (int pth = 0; pth < 2; pth++)
+        for (int hf = 0; hf < 2; hf++) {
+            const msx_save_options o = {.struct_size = sizeof o,
+                                        .dtype = hf ? MSX_DTYPE_F16 : MSX_DTYPE_F32,
+                                        .scheme = hf ? "hf" : "official"};
+            snprintf(first, sizeof first, "%s/first%s", folder, pth ? ".pth" : ".safetensors");
+            snprintf(out, sizeof out, "%s/out%s", folder, pth ? ".pth" : ".safetensors");
+            test_ok(ctx, msx_ctx_set_threads(ctx, 1));
+            test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, first, &o, false));
+            for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+                test_ok(ctx, msx_ctx_set_threads(ctx, threads[t]));
+                test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, &o, false));
+                snprintf(command, sizeof command, "cmp %s %s", first, out);
+                ck_assert_int_eq(system(command), 0);
+            }
+            msx_merge_check check = {.struct_size = sizeof check};
+            test_ok(ctx, msx_merge_verify(&check, ctx, out, paths, names, MODELS));
+            ck_assert_int_eq(check.equal, 1);
+        }
+    msx_plan_free(plan);
+}
+END_TEST
+
+/* ---- hashes ------------------------------------------------------------------------------------- */
+
+static void expect_digests(void) {
+    msx_checkpoint *merged;
+    test_ok(ctx, msx_checkpoint_open(&merged, ctx, out));
+    for (int k = 0; k < MODELS; k++) {
+        char key[64], digest[MSX__SHA256_HEX];
+        snprintf(key, sizeof key, "medsamix.input.%s", names[k]);
+        test_ok(ctx, msx__file_sha256(ctx, paths[k], digest));
+        ck_assert_str_eq(msx_checkpoint_meta(merged, key), digest);
+    }
+    msx_checkpoint_free(merged);
+}
+
+/* Copy a model, its tensors in backward order between tensors that no SAM has. */
+static void save_backward(const char *path, uint32_t seed) {
+    static const float more[3000] = {1};
+    msx_checkpoint *from = small_sam(ctx, 3, 2, seed), *to;
+    const int64_t dims[] = {3000};
+    test_ok(ctx, msx_checkpoint_create(&to, ctx));
+    test_ok(ctx, msx_checkpoint_add(to, "optimizer.first", 1, dims, more));
+    for (int64_t i = msx_checkpoint_count(from); i-- > 0;) {
+        int64_t shape[MSX_MAX_RANK];
+        for (int a = 0; a < msx_checkpoint_rank(from, i); a++)
+            shape[a] = msx_checkpoint_dim(from, i, a);
+        test_ok(ctx,
+                msx_checkpoint_add(to, msx_checkpoint_name(from, i), msx_checkpoint_rank(from, i),
+                                   shape, msx_checkpoint_data(from, i)));
+    }
+    test_ok(ctx, msx_checkpoint_add(to, "optimizer.last", 1, dims, more));
+    test_ok(ctx, msx_checkpoint_save(to, path, NULL));
+    msx_checkpoint_free(from);
+    msx_checkpoint_free(to);
+}
+
+START_TEST(inputs_are_hashed_in_whatever_order_they_hold_their_tensors) {
+    msx_plan *plan = plan_of("linear");
+    for (int threads = 1; threads <= 3; threads += 2) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
+        save_small(ctx);
+        save_backward(paths[1], 2);
+        snprintf(files[2], sizeof files[2], "%s/2.pth", folder);
+        save_backward(paths[2], 3);
+        test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false));
+        expect_digests();
+        snprintf(files[2], sizeof files[2], "%s/2.safetensors", folder);
+    }
+    msx_plan_free(plan);
+}
+END_TEST
+
+START_TEST(reads_in_any_order_hash_every_byte_once) {
+    enum { N = 700001 };
+    static unsigned char bytes[N], got[N];
+    uint32_t state = 7;
+    char digest[MSX__SHA256_HEX], expected[MSX__SHA256_HEX];
+    for (int i = 0; i < N; i++) bytes[i] = (unsigned char)((state = state * 1664525u + 1) >> 24);
+    test_ok(ctx, msx__write_whole(ctx, paths[0], bytes, N));
+    test_ok(ctx, msx__file_sha256(ctx, paths[0], expected));
+    for (int round = 0; round < 20; round++) {
+        msx__file f;
+        msx__file_tap tap;
+        test_ok(ctx, msx__file_open(&f, ctx, paths[0]));
+        msx__file_tap_begin(&tap);
+        f.tap = &tap;
+        for (int i = 0; i < round; i++) {
+            state = state * 1664525u + 1013904223u;
+            int64_t at = state % N, n = (state >> 8) % (uint32_t)(N - at + 1);
+            test_ok(ctx, msx__file_read(&f, at, got, (size_t)n));
+            ck_assert(!memcmp(got, bytes + at, (size_t)n));
+        }
+        test_ok(ctx, msx__file_hash(&f, digest));
+        ck_assert_str_eq(digest, expected);
+        test_ok(ctx, msx__file_hash(&f, digest));
+        ck_assert_str_eq(digest, expected);
+        msx__file_close(&f);
+    }
+}
+END_TEST
+
+/* ---- what fails on the way -------------------------------------------------------------------- */
+
+static int cancel_half_way(const msx_progress *p, void *payload) {
+    (void)payload;
+    if (p->done == p->total / 2) msx_ctx_cancel(ctx);
+    return 0;
+}
+
+START_TEST(a_cancelled_merge_leaves_nothing) {
+    save_small(ctx);
+    msx_plan *plan = plan_of("ties");
+    msx_ctx_set_progress(ctx, cancel_half_way, NULL);
+    for (int threads = 1; threads <= 5; threads += 2) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
+        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+                   MSX_E_CANCELLED, "cancelled");
+        expect_only_inputs();
+        msx_ctx_reset_cancel(ctx);
+    }
+    msx_plan_free(plan);
+}
+END_TEST
+
+static int cut_input(const msx_progress *p, void *payload) {
+    if (p->done == 0) ck_assert_int_eq(truncate(payload, 20000), 0);
+    return 0;
+}
+
+START_TEST(an_input_that_is_cut_meanwhile_is_an_error) {
+    msx_plan *plan = plan_of("linear");
+    save_small(ctx);
+    msx_ctx_set_progress(ctx, cut_input, files[1]);
+    test_ok(ctx, msx_ctx_set_threads(ctx, 1)); /* readers of their own could be through before */
+    test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+               MSX_E_FORMAT, "1.safetensors: byte 20000: the file became shorter");
+    expect_only_inputs();
+    msx_plan_free(plan);
+}
+END_TEST
+
+/* Of several damaged weights the first one is named, whichever thread meets its own first. */
+START_TEST(the_first_of_several_failures_is_reported) {
+    msx_plan *plan = plan_of("linear");
+    for (uint32_t k = 0; k < MODELS; k++) {
+        msx_checkpoint *c = small_sam(ctx, 3, 2, k + 1);
+        int64_t last = msx_checkpoint_find(c, "mask_decoder.iou_token.weight");
+        int64_t norm = msx_checkpoint_find(c, "image_encoder.neck.1.weight");
+        msx_checkpoint_data(c, k == 0 ? last : norm)[k] = k == 1 ? NAN : INFINITY;
+        test_ok(ctx, msx_checkpoint_save(c, paths[k], NULL));
+        msx_checkpoint_free(c);
+    }
+    for (int round = 0; round < 40; round++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, 1 + round % 4));
+        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+                   MSX_E_FORMAT,
+                   "1.safetensors: tensor image_encoder.neck.1.weight: element 1 is not a number");
+    }
+    expect_only_inputs();
+    msx_plan_free(plan);
+}
+END_TEST
+
+START_TEST(a_full_disk_leaves_nothing) {
+    save_small(ctx);
+    msx_plan *plan = plan_of("linear");
+    signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit small = {30000, RLIM_INFINITY};
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int threads = 1; threads <= 3; threads++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
+        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+                   MSX_E_IO, "merged.safetensors: cannot be written: File too large");
+        expect_only_inputs();
+    }
+    msx_plan_free(plan);
+}
+END_TEST
+
+static msx_status merge_with(msx_ctx *c, int threads) {
+    static const char text[] = "medsamix: 1\ngroups: {'*': {method: della}}\n";
+    msx_plan *plan = NULL;
+    msx_status status = msx_ctx_set_threads(c, threads);
+    if (status >= 0) status = msx_plan_parse(&plan, c, text, strlen(text), "plan");
+    if (status >= 0) status = msx_merge_files(c, plan, paths, names, MODELS, out, NULL, false);
+    msx_plan_free(plan);
+    return status;
+}
+
+START_TEST(memory_that_runs_out_leaves_nothing) {
+    save_small(ctx);
+    for (int threads = 1; threads <= 3; threads += 2) {
+        test_allocator a;
+        msx_ctx *own;
+        test_allocator_init(&a, -1, false);
+        ck_assert_int_eq(msx_ctx_create(&own, &a.table), MSX_OK);
+        test_ok(own, merge_with(own, threads));
+        msx_ctx_free(own);
+        ck_assert_int_eq(a.live, 0);
+        unlink(out);
+        int64_t calls = a.calls;
+        for (int64_t fail_at = 1; fail_at < calls; fail_at += 7) {
+            test_allocator_init(&a, fail_at, true);
+            ck_assert_int_eq(msx_ctx_create(&own, &a.table), MSX_OK);
+            ck_assert_int_eq(merge_with(own, threads), MSX_E_NOMEM);
+            msx_ctx_free(own);
+            ck_assert_int_eq(a.live, 0);
+        }
+        expect_only_inputs();
+    }
+}
+END_TEST
+
+/* ---- memory ----------------------------------------------------------------------------------- */
+
+/* Run a command; its exit code, and the most memory that it ever held, in bytes. The caller must be
+ * small itself: a child begins with the peak of its parent. */
+static int run(const char *const *command, int64_t *peak) {
+    struct rusage usage;
+    int code;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        freopen("/dev/null", "w", stdout);
+        execv(command[0], (char *const *)command);
+        _exit(127);
+    }
+    ck_assert_int_gt(child, 0);
+    ck_assert_int_eq(wait4(child, &code, 0, &usage), child);
+    *peak = (int64_t)usage.ru_maxrss * 1024;
+    return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
+}
+
+static void save_full_size(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        msx_ctx *own = test_ctx();
+        _exit(test_save_vit_b(own, paths, MODELS) < 0);
+    }
+    int code;
+    ck_assert_int_eq(waitpid(child, &code, 0), child);
+    ck_assert_int_eq(code, 0);
+}
+
+/* Three models of 375 MB: five times the largest tensor and 64 MB. */
+START_TEST(the_peak_is_a_few_tensors) {
+    static const char *const methods[] = {"ties", "sce"}, *const endings[] = {"safetensors", "pth"};
+    const int64_t bound = 5 * TEST_VIT_B_LARGEST + 64 * 1000 * 1000;
+    char program[256], models[2][160];
+    if (getenv("MSX_SANITIZED")) return; /* shadow memory has a peak of its own */
+    snprintf(program, sizeof program, "%s/medsamix", getenv("B") ? getenv("B") : "build");
+    if (access(program, X_OK)) ck_abort_msg("%s is not there; build it", program);
+    save_full_size();
+    for (int k = 1; k < MODELS; k++)
+        snprintf(models[k - 1], sizeof models[0], "%s=%s", names[k], paths[k]);
+    for (int i = 0; i < 2; i++) {
+        int64_t peak;
+        snprintf(out, sizeof out, "%s/merged.%s", folder, endings[i]);
+        const char *const command[] = {program,   "merge",  "-q",      "--method", methods[i],
+                                       "--base",  files[0], "--model", models[0],  "--model",
+                                       models[1], "-o",     out,       NULL};
+        ck_assert_int_eq(run(command, &peak), 0);
+        printf("%s: %.1f MB of %.1f\n", methods[i], 1e-6 * (double)peak, 1e-6 * (double)bound);
+        ck_assert_int_le(peak, bound);
+        ck_assert_int_eq(unlink(out), 0);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("stream");
+    TCase *t = tcase_create("stream");
+    tcase_set_timeout(t, 240);
+    tcase_add_checked_fixture(t, set_up, tear_down);
+    suite_add_tcase(s, t);
+    tcase_add_loop_test(t, every_method_has_the_bits_of_the_merge_in_memory, 0,
+                        (int)method_count());
+    tcase_add_test(t, files_have_the_same_bytes_for_every_number_of_threads);
+    tcase_add_test(t, inputs_are_hashed_in_whatever_order_they_hold_their_tensors);
+    tcase_add_test(t, reads_in_any_order_hash_every_byte_once);
+    tcase_add_test(t, a_cancelled_merge_leaves_nothing);
+    tcase_add_test(t, an_input_that_is_cut_meanwhile_is_an_error);
+    tcase_add_test(t, the_first_of_several_failures_is_reported);
+    tcase_add_test(t, a_full_disk_leaves_nothing);
+    tcase_add_test(t, memory_that_runs_out_leaves_nothing);
+    tcase_add_test(t, the_peak_is_a_few_tensors);
+    return test_run(s);
+}
