@@ -55,8 +55,8 @@ MSXK_INLINE float row_exp(float *x, int64_t n, float max) {
 
 /* Scores (queries, ld) of keys [first, first + n) become weights; the rows' maxima and sums and what
  * was accumulated so far (queries, dim) are brought up to date. */
-MSXK_CLONES static void soften(const msxk_cpu_block *b, int64_t first, int64_t n, float *scores,
-                               int64_t ld, float *acc, float *max, float *sum) {
+MSXK_INLINE void soften(const msxk_cpu_block *b, int64_t first, int64_t n, float *scores,
+                        int64_t ld, float *acc, float *max, float *sum) {
     for (int64_t q = 0; q < b->queries; q++) {
         float *row = scores + q * ld;
         for (int64_t y = 0; b->side && y < n / b->side; y++) {
@@ -76,8 +76,12 @@ MSXK_CLONES static void soften(const msxk_cpu_block *b, int64_t first, int64_t n
         for (int64_t c = 0; c < b->dim; c++) out[c] *= shrink;
     }
 }
+MSXK_VARIANTS(void, soften,
+              (const msxk_cpu_block *b, int64_t first, int64_t n, float *scores, int64_t ld,
+               float *acc, float *max, float *sum),
+              (b, first, n, scores, ld, acc, max, sum));
 
-void msxk_cpu_attend(const msxk_cpu_block *b, float *scratch) {
+void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_block *b, float *scratch) {
     int64_t tile = tile_keys(b->keys, b->side), ld = msxk_cpu_area(tile);
     float *scores = scratch, *acc = scores + MSXK_CPU_QUERIES * ld;
     float *max = acc + MSXK_CPU_QUERIES * msxk_cpu_area(b->dim), *sum = max + MSXK_CPU_QUERIES;
@@ -88,7 +92,7 @@ void msxk_cpu_attend(const msxk_cpu_block *b, float *scratch) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, (blasint)n, d, b->scale, b->q,
                     (blasint)b->ldq, b->k + first * b->ldk, (blasint)b->ldk, 0.0f, scores,
                     (blasint)ld);
-        soften(b, first, n, scores, ld, acc, max, sum);
+        soften_on[dev->path](b, first, n, scores, ld, acc, max, sum);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, d, (blasint)n, 1.0f, scores,
                     (blasint)ld, b->v + first * b->ldv, (blasint)b->ldv, first ? 1.0f : 0.0f, acc,
                     d);

@@ -73,8 +73,8 @@ static void relative(float *bias, float *products, const msxk_attention *a, cons
 }
 
 /* Queries [first, first + n) of the window's real tokens. */
-static void run_block(const msxk_attention *a, const areas *s, float *scratch, int64_t image,
-                      int64_t head, window w, int64_t first, int64_t n) {
+static void run_block(const msx_kdev *dev, const msxk_attention *a, const areas *s, float *scratch,
+                      int64_t image, int64_t head, window w, int64_t first, int64_t n) {
     int64_t width = a->heads * a->dim, row = 3 * width, channel = head * a->dim;
     const float *qkv = a->qkv + image * a->grid * a->grid * row;
     float *out = a->out + image * a->grid * a->grid * width;
@@ -110,7 +110,7 @@ static void run_block(const msxk_attention *a, const areas *s, float *scratch, i
     }
     relative(bias_h, products, a, b.q, b.ldq, a->rel_h, first, n, w.cols, 1);
     relative(bias_w, products, a, b.q, b.ldq, a->rel_w, first, n, w.cols, 0);
-    msxk_cpu_attend(&b, block);
+    msxk_cpu_attend(dev, &b, block);
     for (int64_t i = 0; b.out == result && i < n; i++) {
         int64_t y = w.y + (first + i) / w.cols, x = w.x + (first + i) % w.cols;
         memcpy(out + (y * a->grid + x) * width + channel, result + i * a->dim, bytes);
@@ -143,7 +143,7 @@ int msxk_cpu_attention(msx_kdev *dev, const msxk_attention *a) {
             w.cols = a->grid - w.x < a->side ? a->grid - w.x : a->side;
             int64_t n = w.rows * w.cols - first;
             if (n > MSXK_CPU_QUERIES) n = MSXK_CPU_QUERIES;
-            if (n > 0) run_block(a, &s, mine, image, head, w, first, n);
+            if (n > 0) run_block(dev, a, &s, mine, image, head, w, first, n);
         }
     }
     return MSXK_OK;

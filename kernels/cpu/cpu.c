@@ -73,6 +73,7 @@ static int cpu_open(msx_kdev **out, int index, int threads, const msxk_memory *m
     memset(dev, 0, sizeof *dev);
     dev->memory = m;
     dev->threads = threads < 1 ? 1 : threads;
+    dev->path = msxk_cpu_best_path();
     *out = dev;
     return MSXK_OK;
 }
@@ -89,6 +90,13 @@ static const char *cpu_error(const msx_kdev *dev) {
 
 static void cpu_set_threads(msx_kdev *dev, int threads) {
     dev->threads = threads < 1 ? 1 : threads;
+}
+
+int msxk_cpu_set_path(msx_kdev *dev, int path) {
+    if (path < MSXK_PLAIN || path > msxk_cpu_best_path())
+        return msxk_cpu_fail(dev, MSXK_E_ARG, "this processor has no such path");
+    dev->path = path;
+    return MSXK_OK;
 }
 
 static int cpu_set_precision(msx_kdev *dev, int precision) {

@@ -9,6 +9,7 @@
 #ifndef MSX_KERNELS_CPU_H
 #define MSX_KERNELS_CPU_H
 
+#include "kernels/cpu/paths.h"
 #include "kernels/kernels.h"
 
 #ifdef _OPENMP
@@ -19,6 +20,7 @@
 
 struct msx_kdev {
     int threads, precision;
+    int path; /* paths.h */
     msxk_memory memory;
     void *scratch; /* grown on demand, kept until close */
     size_t scratch_bytes;
@@ -63,14 +65,8 @@ static inline void msxk_cpu_single_blas(void) {
 #endif
 }
 
-/* Hot loops are compiled for several instruction sets and the best one is chosen when the library is
- * loaded. Contraction is off and sums have fixed lanes, so all of them give the same bits. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) &&       \
-    !defined(__SANITIZE_ADDRESS__)
-#define MSXK_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define MSXK_CLONES
-#endif
+/* Let the device take a path; MSXK_E_ARG where the processor does not have it. */
+int msxk_cpu_set_path(msx_kdev *dev, int path);
 
 /* ---- merging ops (merge_combine.c, merge_ties.c) ---------------------------------------------- */
 

@@ -40,7 +40,7 @@ int msxk_cpu_cross(msx_kdev *dev, const msxk_cross *c) {
                 .out = c->out + p * c->stride_out + first * width + channel,
                 .ldo = width,
             };
-            msxk_cpu_attend(&b, mine);
+            msxk_cpu_attend(dev, &b, mine);
         }
     }
     return MSXK_OK;

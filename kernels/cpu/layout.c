@@ -56,7 +56,7 @@ int msxk_cpu_patchify_low(msx_kdev *dev, msxk_low *rows, const float *image, int
             msxk_low *to = rows + (i * grid + x) * elements;
             for (int64_t c = 0; c < 3; c++)
                 for (int64_t ky = 0; ky < patch; ky++, to += patch)
-                    msxk_cpu_round(to, from + (c * side + ky) * side + x * patch, patch);
+                    msxk_cpu_round(dev, to, from + (c * side + ky) * side + x * patch, patch);
         }
     }
     return MSXK_OK;
@@ -142,7 +142,7 @@ int msxk_cpu_shuffle2(msx_kdev *dev, float *out, const float *in, const float *b
         float *to = out + i * w * pair;
         for (int64_t x = 0; x < w; x++)
             memcpy(to + x * pair, from + x * 2 * pair, (size_t)pair * sizeof *to);
-        msxk_cpu_epilogue(to, channels, 2 * w, channels, bias, act, NULL, 0);
+        msxk_cpu_epilogue(dev, to, channels, 2 * w, channels, bias, act, NULL, 0);
     }
     return MSXK_OK;
 }

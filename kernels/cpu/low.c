@@ -11,7 +11,7 @@
 #define SERIAL_ITEMS (1 << 17)
 
 /* Nearest even; a NaN keeps its sign and stays one. */
-MSXK_CLONES void msxk_cpu_round(msxk_low *y, const float *x, int64_t n) {
+MSXK_INLINE void round_row(msxk_low *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, sizeof bits);
@@ -19,19 +19,29 @@ MSXK_CLONES void msxk_cpu_round(msxk_low *y, const float *x, int64_t n) {
         y[i] = (msxk_low)((bits & 0x7fffffffu) > 0x7f800000u ? bits >> 16 | 0x40u : rounded);
     }
 }
+MSXK_VARIANTS(void, round_row, (msxk_low * y, const float *x, int64_t n), (y, x, n));
 
-MSXK_CLONES void msxk_cpu_widen(float *y, const msxk_low *x, int64_t n) {
+MSXK_INLINE void widen_row(float *y, const msxk_low *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)x[i] << 16;
         memcpy(y + i, &bits, sizeof bits);
     }
+}
+MSXK_VARIANTS(void, widen_row, (float *y, const msxk_low *x, int64_t n), (y, x, n));
+
+void msxk_cpu_round(const msx_kdev *dev, msxk_low *y, const float *x, int64_t n) {
+    round_row_on[dev->path](y, x, n);
+}
+
+void msxk_cpu_widen(const msx_kdev *dev, float *y, const msxk_low *x, int64_t n) {
+    widen_row_on[dev->path](y, x, n);
 }
 
 int msxk_cpu_narrow(msx_kdev *dev, msxk_low *y, const float *x, int64_t n) {
     int threads = n > SERIAL_ITEMS ? dev->threads : 1;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t first = 0; first < n; first += CHUNK)
-        msxk_cpu_round(y + first, x + first, msxk_cpu_min(CHUNK, n - first));
+        msxk_cpu_round(dev, y + first, x + first, msxk_cpu_min(CHUNK, n - first));
     return MSXK_OK;
 }
 
@@ -41,7 +51,7 @@ static void widen_rows(const msx_kdev *dev, float *to, const void *from, int64_t
     int threads = rows * cols > SERIAL_ITEMS ? dev->threads : 1;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t r = 0; r < rows; r++)
-        msxk_cpu_widen(to + r * cols, (const msxk_low *)from + r * ld, cols);
+        msxk_cpu_widen(dev, to + r * cols, (const msxk_low *)from + r * ld, cols);
 }
 
 static void round_rows(const msx_kdev *dev, void *to, int64_t ld, const float *from, int64_t rows,
@@ -49,7 +59,7 @@ static void round_rows(const msx_kdev *dev, void *to, int64_t ld, const float *f
     int threads = rows * cols > SERIAL_ITEMS ? dev->threads : 1;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t r = 0; r < rows; r++)
-        msxk_cpu_round((msxk_low *)to + r * ld, from + r * cols, cols);
+        msxk_cpu_round(dev, (msxk_low *)to + r * ld, from + r * cols, cols);
 }
 
 /* Element `i` of an operand that may be low. */
@@ -60,10 +70,6 @@ static const float *element(const float *x, int low, int64_t i) {
 /* One problem after the other, each in float32 between widened operands and a rounded result. */
 int msxk_cpu_gemm_low(msx_kdev *dev, const msxk_gemm *g) {
     int low_in = g->low & (MSXK_LOW_A | MSXK_LOW_W), low_out = g->low & MSXK_LOW_C;
-    if (low_in && low_in != (MSXK_LOW_A | MSXK_LOW_W))
-        return msxk_cpu_fail(dev, MSXK_E_ARG, "gemm: only one factor is low");
-    if (low_out && g->residual)
-        return msxk_cpu_fail(dev, MSXK_E_ARG, "gemm: a low result takes no residual");
     int64_t w_rows = g->w_transposed ? g->n : g->k, w_cols = g->w_transposed ? g->k : g->n;
     int64_t a_floats = low_in ? msxk_cpu_area(g->m * g->k) : 0;
     int64_t w_floats = low_in ? msxk_cpu_area(w_rows * w_cols) : 0;
@@ -105,8 +111,8 @@ int msxk_cpu_attention_low(msx_kdev *dev, const msxk_attention *a) {
     float *bias = qkv + qkv_floats, *out = bias + bias_floats;
     msxk_low *rounded = (msxk_low *)(void *)(out + rows * width);
     widen_rows(dev, qkv, a->qkv, rows, 3 * width, 3 * width);
-    msxk_cpu_round(rounded, a->qkv_bias, 3 * width);
-    msxk_cpu_widen(bias, rounded, 3 * width);
+    msxk_cpu_round(dev, rounded, a->qkv_bias, 3 * width);
+    msxk_cpu_widen(dev, bias, rounded, 3 * width);
     msxk_attention wide = *a;
     wide.low = 0;
     wide.qkv = qkv;

@@ -53,18 +53,19 @@ int msxk_cpu_bilinear(msx_kdev *dev, float *out, const float *in, int64_t n, int
     return MSXK_OK;
 }
 
-MSXK_CLONES static void sigmoid_chunk(float *y, const float *x, int64_t n) {
+MSXK_INLINE void sigmoid_chunk(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float e = msxk_exp(x[i] < 0.0f ? x[i] : -x[i]); /* never overflows */
         y[i] = (x[i] < 0.0f ? e : 1.0f) / (1.0f + e);
     }
 }
+MSXK_VARIANTS(void, sigmoid_chunk, (float *y, const float *x, int64_t n), (y, x, n));
 
 int msxk_cpu_sigmoid(msx_kdev *dev, float *y, const float *x, int64_t n) {
     int threads = threads_for(dev, n);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t first = 0; first < n; first += CHUNK)
-        sigmoid_chunk(y + first, x + first, n - first < CHUNK ? n - first : CHUNK);
+        sigmoid_chunk_on[dev->path](y + first, x + first, n - first < CHUNK ? n - first : CHUNK);
     return MSXK_OK;
 }
 

@@ -20,14 +20,18 @@ static const struct digit { int shift, bits; } digits[] = {{20, 11}, {9, 11}, {0
 enum { N_DIGITS = 3, BINS = 1 << 11 };
 
 /* Count the digit's values among the elements whose higher bits equal `prefix`. */
-MSXK_CLONES static void count_block(int64_t *bins, const float *base, const float *x, int64_t n,
-                                    struct digit d, uint32_t prefix) {
+MSXK_INLINE void count_block(int64_t *bins, const float *base, const float *x, int64_t n,
+                             struct digit d, uint32_t prefix) {
     uint32_t mask = (1u << d.bits) - 1;
     for (int64_t i = 0; i < n; i++) {
         uint32_t key = magnitude(x[i] - base[i]);
         if (key >> (d.shift + d.bits) == prefix) bins[key >> d.shift & mask]++;
     }
 }
+MSXK_VARIANTS(void, count_block,
+              (int64_t * bins, const float *base, const float *x, int64_t n, struct digit d,
+               uint32_t prefix),
+              (bins, base, x, n, d, prefix));
 
 /* Radix selection: each round fixes one digit of the k-th largest magnitude. Counts are integers, so
  * the order in which threads add them does not matter. */
@@ -44,8 +48,8 @@ int msxk_cpu_select_threshold(msx_kdev *dev, const float *base, const float *x, 
         memset(counts, 0, sizeof *counts * BINS * (size_t)dev->threads);
 #pragma omp parallel for schedule(static) num_threads(dev->threads) if (n > BLOCK)
         for (int64_t begin = 0; begin < n; begin += BLOCK)
-            count_block(counts + (int64_t)msxk_cpu_thread() * BINS, base + begin, x + begin,
-                        msxk_cpu_min(BLOCK, n - begin), digits[r], prefix);
+            count_block_on[dev->path](counts + (int64_t)msxk_cpu_thread() * BINS, base + begin,
+                                      x + begin, msxk_cpu_min(BLOCK, n - begin), digits[r], prefix);
         for (int t = 1; t < dev->threads; t++)
             for (int b = 0; b < BINS; b++) counts[b] += counts[(int64_t)t * BINS + b];
         int b = (1 << digits[r].bits) - 1;
@@ -59,16 +63,18 @@ int msxk_cpu_select_threshold(msx_kdev *dev, const float *base, const float *x, 
 
 /* ---- merge ------------------------------------------------------------------------------------ */
 
-MSXK_CLONES static int64_t count_equal(const float *base, const float *x, int64_t n, uint32_t at) {
+MSXK_INLINE int64_t count_equal(const float *base, const float *x, int64_t n, uint32_t at) {
     int64_t equal = 0;
     for (int64_t i = 0; i < n; i++) equal += magnitude(x[i] - base[i]) == at;
     return equal;
 }
+MSXK_VARIANTS(int64_t, count_equal, (const float *base, const float *x, int64_t n, uint32_t at),
+              (base, x, n, at));
 
 /* Task vector with everything but the largest magnitudes zeroed; of those equal to the threshold the
  * first `ties` of the block stay. */
-MSXK_CLONES static void trim_block(float *restrict d, const float *base, const float *x, int64_t n,
-                                   uint32_t at, int64_t equal, int64_t ties) {
+MSXK_INLINE void trim_block(float *restrict d, const float *base, const float *x, int64_t n,
+                            uint32_t at, int64_t equal, int64_t ties) {
     if (equal == 0 || ties <= 0 || ties >= equal) {
         uint32_t least = at + (ties <= 0); /* without ties to break, one comparison decides */
         for (int64_t i = 0; i < n; i++) {
@@ -83,11 +89,14 @@ MSXK_CLONES static void trim_block(float *restrict d, const float *base, const f
         d[i] = key > at || (key == at && ties-- > 0) ? change : 0;
     }
 }
+MSXK_VARIANTS(void, trim_block,
+              (float *restrict d, const float *base, const float *x, int64_t n, uint32_t at,
+               int64_t equal, int64_t ties),
+              (d, base, x, n, at, equal, ties));
 
 /* Elect signs and average the agreeing changes. d (n_models, BLOCK). */
-MSXK_CLONES static void elect_block(float *restrict out, const float *restrict base,
-                                    const float *restrict d, size_t n_models, float scale,
-                                    int64_t n) {
+MSXK_INLINE void elect_block(float *restrict out, const float *restrict base,
+                             const float *restrict d, size_t n_models, float scale, int64_t n) {
     float elected[BLOCK], sum[BLOCK], count[BLOCK];
     for (int64_t i = 0; i < n; i++) elected[i] = sum[i] = count[i] = 0;
     for (size_t m = 0; m < n_models; m++)
@@ -102,6 +111,10 @@ MSXK_CLONES static void elect_block(float *restrict out, const float *restrict b
     for (int64_t i = 0; i < n; i++)
         out[i] = count[i] > 0 ? base[i] + scale * (sum[i] / count[i]) : base[i];
 }
+MSXK_VARIANTS(void, elect_block,
+              (float *restrict out, const float *restrict base, const float *restrict d,
+               size_t n_models, float scale, int64_t n),
+              (out, base, d, n_models, scale, n));
 
 int msxk_cpu_merge_ties(msx_kdev *dev, float *out, const float *base, const float *const *x,
                         const float *threshold, const int64_t *ties_kept, size_t n_models,
@@ -118,8 +131,9 @@ int msxk_cpu_merge_ties(msx_kdev *dev, float *out, const float *base, const floa
         int64_t *equal = before + m * (blocks + 1);
 #pragma omp parallel for schedule(static) num_threads(dev->threads) if (blocks > 1)
         for (int64_t k = 0; k < blocks; k++)
-            equal[k + 1] = count_equal(base + k * BLOCK, x[m] + k * BLOCK,
-                                       msxk_cpu_min(BLOCK, n - k * BLOCK), magnitude(threshold[m]));
+            equal[k + 1] = count_equal_on[dev->path](base + k * BLOCK, x[m] + k * BLOCK,
+                                                     msxk_cpu_min(BLOCK, n - k * BLOCK),
+                                                     magnitude(threshold[m]));
         equal[0] = 0;
         for (int64_t k = 0; k < blocks; k++) equal[k + 1] += equal[k];
     }
@@ -132,11 +146,11 @@ int msxk_cpu_merge_ties(msx_kdev *dev, float *out, const float *base, const floa
             if (ties_kept[m] < 0)
                 memset(d + m * BLOCK, 0, sizeof *d * (size_t)length);
             else
-                trim_block(d + m * BLOCK, base + start, x[m] + start, length,
-                           magnitude(threshold[m]), equal[k + 1] - equal[k],
-                           ties_kept[m] - equal[k]);
+                trim_block_on[dev->path](d + m * BLOCK, base + start, x[m] + start, length,
+                                         magnitude(threshold[m]), equal[k + 1] - equal[k],
+                                         ties_kept[m] - equal[k]);
         }
-        elect_block(out + start, base + start, d, n_models, (float)scale, length);
+        elect_block_on[dev->path](out + start, base + start, d, n_models, (float)scale, length);
     }
     msxk_cpu_release(dev, before);
     return MSXK_OK;

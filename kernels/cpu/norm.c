@@ -35,8 +35,8 @@ MSXK_INLINE float row_squares(const float *x, float mean, int64_t n) {
 }
 
 /* y, x (rows, cols) */
-MSXK_CLONES static void norm_rows(float *y, const float *x, const float *w, const float *b,
-                                  int64_t rows, int64_t cols, float eps) {
+MSXK_INLINE void norm_rows(float *y, const float *x, const float *w, const float *b, int64_t rows,
+                           int64_t cols, float eps) {
     for (int64_t r = 0; r < rows; r++, x += cols, y += cols) {
         float mean = row_sum(x, cols) / (float)cols;
         float variance = row_squares(x, mean, cols) / (float)cols;
@@ -44,6 +44,10 @@ MSXK_CLONES static void norm_rows(float *y, const float *x, const float *w, cons
         for (int64_t c = 0; c < cols; c++) y[c] = (x[c] - mean) * factor * w[c] + b[c];
     }
 }
+MSXK_VARIANTS(void, norm_rows,
+              (float *y, const float *x, const float *w, const float *b, int64_t rows, int64_t cols,
+               float eps),
+              (y, x, w, b, rows, cols, eps));
 
 int msxk_cpu_layer_norm_low(msx_kdev *dev, msxk_low *y, const float *x, const float *w,
                             const float *b, int64_t rows, int64_t cols, float eps, int act) {
@@ -54,9 +58,9 @@ int msxk_cpu_layer_norm_low(msx_kdev *dev, msxk_low *y, const float *x, const fl
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         float *row = scratch + msxk_cpu_thread() * msxk_cpu_area(cols);
-        norm_rows(row, x + r * cols, w, b, 1, cols, eps);
-        if (act != MSXK_ACT_NONE) msxk_cpu_epilogue(row, cols, 1, cols, NULL, act, NULL, 0);
-        msxk_cpu_round(y + r * cols, row, cols);
+        norm_rows_on[dev->path](row, x + r * cols, w, b, 1, cols, eps);
+        if (act != MSXK_ACT_NONE) msxk_cpu_epilogue(dev, row, cols, 1, cols, NULL, act, NULL, 0);
+        msxk_cpu_round(dev, y + r * cols, row, cols);
     }
     return MSXK_OK;
 }
@@ -70,9 +74,9 @@ int msxk_cpu_layer_norm(msx_kdev *dev, float *y, const float *x, const float *w,
     for (int64_t i = 0; i < chunks; i++) {
         int64_t row = i * CHUNK_ROWS;
         int64_t n = rows - row < CHUNK_ROWS ? rows - row : CHUNK_ROWS;
-        norm_rows(y + row * cols, x + row * cols, w, b, n, cols, eps);
+        norm_rows_on[dev->path](y + row * cols, x + row * cols, w, b, n, cols, eps);
         if (act != MSXK_ACT_NONE)
-            msxk_cpu_epilogue(y + row * cols, cols, n, cols, NULL, act, NULL, 0);
+            msxk_cpu_epilogue(dev, y + row * cols, cols, n, cols, NULL, act, NULL, 0);
     }
     return MSXK_OK;
 }

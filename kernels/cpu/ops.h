@@ -4,9 +4,13 @@
 #define MSX_KERNELS_CPU_OPS_H
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tiles.h"
 
 /* gemm.c */
 int msxk_cpu_gemm(msx_kdev *dev, const msxk_gemm *g);
+
+/* gemm_tiles.c; for paths that have tiles of the operands' type */
+int msxk_cpu_gemm_tiles(msx_kdev *dev, const msxk_gemm *g, int threads);
 
 /* norm.c */
 int msxk_cpu_layer_norm(msx_kdev *dev, float *y, const float *x, const float *w, const float *b,
@@ -55,12 +59,12 @@ int msxk_cpu_overlap(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
 
 /* In place, x (rows, cols) with leading dimension ld: x = act(x + bias) + residual; bias (cols) and
  * residual (rows, cols; leading dimension ldr) may be NULL. One thread. */
-void msxk_cpu_epilogue(float *x, int64_t ld, int64_t rows, int64_t cols, const float *bias, int act,
-                       const float *residual, int64_t ldr);
+void msxk_cpu_epilogue(const msx_kdev *dev, float *x, int64_t ld, int64_t rows, int64_t cols,
+                       const float *bias, int act, const float *residual, int64_t ldr);
 
 /* Rows of bfloat16, the low format of this backend, from and to float; one thread. */
-void msxk_cpu_round(msxk_low *y, const float *x, int64_t n);
-void msxk_cpu_widen(float *y, const msxk_low *x, int64_t n);
+void msxk_cpu_round(const msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
+void msxk_cpu_widen(const msx_kdev *dev, float *y, const msxk_low *x, int64_t n);
 
 /* One block of queries of one head against all its keys: softmax(scale * q k^T + bias) v. */
 typedef struct msxk_cpu_block {
@@ -81,6 +85,6 @@ typedef struct msxk_cpu_block {
 /* Floats of scratch that a block needs. */
 int64_t msxk_cpu_block_floats(int64_t keys, int64_t dim, int64_t side);
 /* One thread; call msxk_cpu_single_blas() before. */
-void msxk_cpu_attend(const msxk_cpu_block *b, float *scratch);
+void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_block *b, float *scratch);
 
 #endif

@@ -3,10 +3,10 @@
 #ifndef MSX_KERNELS_CPU_VECMATH_H
 #define MSX_KERNELS_CPU_VECMATH_H
 
+#include "kernels/cpu/paths.h"
+
 #include <stdint.h>
 #include <string.h>
-
-#define MSXK_INLINE static inline __attribute__((always_inline))
 
 /* Sums and maxima run in this many lanes whatever the instruction set, so that the order of the
  * additions, and with it every bit, is the same everywhere. */

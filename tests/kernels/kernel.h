@@ -3,7 +3,7 @@
 #ifndef MSX_TESTS_KERNELS_KERNEL_H
 #define MSX_TESTS_KERNELS_KERNEL_H
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/cpu.h"
 #include "support/support.h"
 
 #include <math.h>
@@ -16,10 +16,33 @@
 static const int64_t odd_sizes[] = {0, 1, 3, 17, 33};
 enum { ODD_SIZES = 5, MOST_THREADS = 3 };
 
+/* The path of kernels/cpu/paths.h that the running test case is about. */
+static int kernel_path;
+
 static inline msx_kdev *kernel_open(int threads) {
     msx_kdev *dev;
     ck_assert_int_eq(K->open(&dev, 0, threads, NULL), MSXK_OK);
+    ck_assert_int_eq(msxk_cpu_set_path(dev, kernel_path), MSXK_OK);
     return dev;
+}
+
+static inline void kernel_next_path(void) {
+    kernel_path++;
+}
+static inline void kernel_first_path(void) {
+    kernel_path = 0;
+}
+
+/* A test case of the tests that `add` adds, once for every path that this processor has. */
+static inline void kernel_cases(Suite *s, void (*add)(TCase *)) {
+    for (int path = 0; path <= msxk_cpu_best_path(); path++) {
+        TCase *t = tcase_create(msxk_cpu_path_name(path));
+        for (int i = 0; i < path; i++)
+            tcase_add_checked_fixture(t, kernel_next_path, kernel_first_path);
+        tcase_set_timeout(t, 120);
+        add(t);
+        suite_add_tcase(s, t);
+    }
 }
 
 /* Values in -1..1, from a generator of its own; `seed` makes buffers different. Freed with free. */

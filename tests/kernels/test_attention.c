@@ -191,18 +191,15 @@ START_TEST(cross_attention_matches) {
 }
 END_TEST
 
-static Suite *suite(void) {
-    Suite *s = suite_create("attention");
-    TCase *t = tcase_create("attention");
-    tcase_set_timeout(t, 120);
+static void add_tests(TCase *t) {
     tcase_add_loop_test(t, windows_and_global_match_the_padded_matrix, 0, SHAPES);
     tcase_add_loop_test(t, threads_and_neighbours_change_no_bit, 0, SHAPES);
     tcase_add_test(t, empty_batches_do_nothing);
     tcase_add_loop_test(t, cross_attention_matches, 0, 6);
-    suite_add_tcase(s, t);
-    return s;
 }
 
 int main(void) {
-    return test_run(suite());
+    Suite *s = suite_create("attention");
+    kernel_cases(s, add_tests);
+    return test_run(s);
 }

@@ -99,10 +99,14 @@ END_TEST
 /* More columns than one chunk, more rows than one chunk, and a residual that all problems share. */
 START_TEST(sizes_of_several_chunks_match) {
     msx_kdev *dev = kernel_open(2);
-    const int64_t sizes[][3] = {{4, 4099, 9}, {700, 37, 65}, {301, 1537, 33}};
-    for (int i = 0; i < 3; i++) {
-        problem p = make(sizes[i][0], sizes[i][1], sizes[i][2], 2, 1, true, true, MSXK_ACT_NONE);
-        p.g.stride_r = 0;
+    const int64_t sizes[][3] = {{4, 4099, 9},    {700, 37, 65},   {301, 1537, 33},
+                                {129, 129, 129}, {129, 33, 1541}, {17, 257, 3072},
+                                {3, 129, 1024},  {1, 129, 129},   {2, 33, 17}};
+    for (int i = 0; i < 18; i++) {
+        const int64_t *size = sizes[i / 2];
+        problem p = make(size[0], size[1], size[2], 2, i % 2, true, true, MSXK_ACT_NONE);
+        if (i % 2) p.g.stride_r = 0;
+        if (i % 4 == 0) p.g.alpha = 1;
         run_and_check(dev, &p);
         discard(&p);
     }
@@ -139,6 +143,13 @@ START_TEST(residual_may_be_the_result) {
     p.g.residual = p.c;
     ck_assert_int_eq(K->gemm(dev, &p.g), MSXK_OK);
     check_close("in place", p.c, expected, n, 1e-5);
+    p.g.alpha = 1; /* sums begin with the residual instead of being scaled before */
+    p.g.residual = p.residual;
+    reference(&p.g, expected);
+    p.g.residual = p.c;
+    memcpy(p.c, p.residual, (size_t)n * sizeof *p.c);
+    ck_assert_int_eq(K->gemm(dev, &p.g), MSXK_OK);
+    check_close("in place, not scaled", p.c, expected, n, 1e-5);
     p.g.act = MSXK_ACT_GELU;
     ck_assert_int_eq(K->gemm(dev, &p.g), MSXK_E_ARG);
     ck_assert_ptr_nonnull(strstr(K->error(dev), "in place"));
@@ -206,6 +217,35 @@ START_TEST(threads_and_neighbours_change_no_bit) {
 }
 END_TEST
 
+/* Sums of one order: the paths with fused multiply-add agree to the last bit. */
+START_TEST(paths_with_tiles_agree) {
+    if (kernel_path <= MSXK_AVX2) return;
+    problem p = make(131, 193, 1541, 2, 1, true, true, MSXK_ACT_GELU);
+    size_t bytes = 2 * 131 * 193 * sizeof(float);
+    float *first = malloc(bytes);
+    msx_kdev *dev = kernel_open(2);
+    ck_assert_int_eq(msxk_cpu_set_path(dev, MSXK_AVX2), MSXK_OK);
+    ck_assert_int_eq(K->gemm(dev, &p.g), MSXK_OK);
+    memcpy(first, p.c, bytes);
+    ck_assert_int_eq(msxk_cpu_set_path(dev, kernel_path), MSXK_OK);
+    ck_assert_int_eq(K->gemm(dev, &p.g), MSXK_OK);
+    ck_assert_int_eq(memcmp(first, p.c, bytes), 0);
+    K->close(dev);
+    free(first);
+    discard(&p);
+}
+END_TEST
+
+START_TEST(paths_that_the_processor_lacks_are_refused) {
+    msx_kdev *dev = kernel_open(1);
+    ck_assert_int_eq(msxk_cpu_set_path(dev, MSXK_PATHS), MSXK_E_ARG);
+    ck_assert_int_eq(msxk_cpu_set_path(dev, -1), MSXK_E_ARG);
+    ck_assert_ptr_null(msxk_cpu_path_name(MSXK_PATHS));
+    ck_assert_int_eq(K->set_precision(dev, MSXK_FP32), MSXK_OK);
+    K->close(dev);
+}
+END_TEST
+
 #ifdef _OPENMP
 START_TEST(the_callers_number_of_threads_is_left_alone) {
     msx_kdev *dev = kernel_open(1);
@@ -219,23 +259,22 @@ START_TEST(the_callers_number_of_threads_is_left_alone) {
 END_TEST
 #endif
 
-static Suite *suite(void) {
-    Suite *s = suite_create("gemm");
-    TCase *t = tcase_create("gemm");
-    tcase_set_timeout(t, 120);
+static void add_tests(TCase *t) {
     tcase_add_test(t, odd_sizes_match_float64_loops);
     tcase_add_test(t, sizes_of_several_chunks_match);
     tcase_add_test(t, leading_dimensions_leave_gaps_alone);
     tcase_add_test(t, residual_may_be_the_result);
     tcase_add_test(t, gelu_is_exact_where_it_is_hard);
     tcase_add_test(t, threads_and_neighbours_change_no_bit);
+    tcase_add_test(t, paths_with_tiles_agree);
+    tcase_add_test(t, paths_that_the_processor_lacks_are_refused);
 #ifdef _OPENMP
     tcase_add_test(t, the_callers_number_of_threads_is_left_alone);
 #endif
-    suite_add_tcase(s, t);
-    return s;
 }
 
 int main(void) {
-    return test_run(suite());
+    Suite *s = suite_create("gemm");
+    kernel_cases(s, add_tests);
+    return test_run(s);
 }

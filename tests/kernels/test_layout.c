@@ -244,10 +244,7 @@ START_TEST(running_out_of_memory_is_reported) {
 }
 END_TEST
 
-static Suite *suite(void) {
-    Suite *s = suite_create("layout");
-    TCase *t = tcase_create("ops");
-    tcase_set_timeout(t, 120);
+static void add_tests(TCase *t) {
     tcase_add_test(t, layer_norm_matches_and_survives_a_large_mean);
     tcase_add_test(t, patches_are_channel_row_column);
     tcase_add_test(t, neighbourhoods_are_padded_with_zeros);
@@ -257,10 +254,10 @@ static Suite *suite(void) {
     tcase_add_test(t, bilinear_matches_with_and_without_crop);
     tcase_add_test(t, sigmoid_threshold_and_overlap_match);
     tcase_add_test(t, running_out_of_memory_is_reported);
-    suite_add_tcase(s, t);
-    return s;
 }
 
 int main(void) {
-    return test_run(suite());
+    Suite *s = suite_create("layout");
+    kernel_cases(s, add_tests);
+    return test_run(s);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The merging ops of the CPU backend against plain float64 loops, on odd sizes and several thread
  * counts. */
-#include "kernels/kernels.h"
-#include "support/support.h"
+#include "kernels/kernel.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -35,8 +34,8 @@ static void fixture_init(fixture *f, int64_t n, uint32_t seed) {
             (*all[a])[i] = a == 0 ? step : f->base[i] + step;
         }
     }
-    ck_assert_int_eq(msxk_cpu.open(&f->one, 0, 1, NULL), MSXK_OK);
-    ck_assert_int_eq(msxk_cpu.open(&f->three, 0, 3, NULL), MSXK_OK);
+    f->one = kernel_open(1);
+    f->three = kernel_open(3);
 }
 
 static void fixture_free(fixture *f) {
@@ -206,7 +205,7 @@ START_TEST(ties_follows_its_definition) {
 END_TEST
 
 START_TEST(ties_of_the_threshold_go_to_the_lower_index) {
-    enum { N = 10000, K = 4999 };
+    enum { N = 10000, KEPT = 4999 };
     fixture f;
     fixture_init(&f, N, 6);
     for (int i = 0; i < N; i++) {
@@ -216,10 +215,10 @@ START_TEST(ties_of_the_threshold_go_to_the_lower_index) {
     const float *x[1] = {f.x[0]};
     float threshold;
     int64_t ties;
-    msxk_cpu.select_threshold(f.three, f.base, f.x[0], N, K, &threshold, &ties);
-    ck_assert(threshold == 1 && ties == K);
+    msxk_cpu.select_threshold(f.three, f.base, f.x[0], N, KEPT, &threshold, &ties);
+    ck_assert(threshold == 1 && ties == KEPT);
     msxk_cpu.merge_ties(f.three, f.out, f.base, x, &threshold, &ties, 1, 1, N);
-    for (int i = 0; i < N; i++) ck_assert(f.out[i] == (i < K ? f.x[0][i] : 0));
+    for (int i = 0; i < N; i++) ck_assert(f.out[i] == (i < KEPT ? f.x[0][i] : 0));
     ties = -1;
     msxk_cpu.merge_ties(f.three, f.out, f.base, x, &threshold, &ties, 1, 1, N);
     for (int i = 0; i < N; i++) ck_assert(f.out[i] == 0);
@@ -241,11 +240,7 @@ START_TEST(a_nan_counts_as_the_largest_change) {
 }
 END_TEST
 
-int main(void) {
-    Suite *s = suite_create("merge_ops");
-    TCase *t = tcase_create("merge_ops");
-    tcase_set_timeout(t, 120);
-    suite_add_tcase(s, t);
+static void add_tests(TCase *t) {
     tcase_add_loop_test(t, linear_is_the_weighted_sum, 0, N_SIZES);
     tcase_add_loop_test(t, task_adds_the_scaled_sum_of_changes, 0, N_SIZES);
     tcase_add_loop_test(t, dots_are_exact_to_float64, 0, N_SIZES);
@@ -253,5 +248,10 @@ int main(void) {
     tcase_add_loop_test(t, ties_follows_its_definition, 0, N_SIZES);
     tcase_add_test(t, ties_of_the_threshold_go_to_the_lower_index);
     tcase_add_test(t, a_nan_counts_as_the_largest_change);
+}
+
+int main(void) {
+    Suite *s = suite_create("merge_ops");
+    kernel_cases(s, add_tests);
     return test_run(s);
 }

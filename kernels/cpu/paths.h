@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Paths: the instruction sets that hot loops are compiled for. A device takes the best one that the
+ * processor has when it is opened; tests walk through all of them.
+ *
+ * Elementwise loops are one piece of C compiled once per path. Contraction is off and sums have fixed
+ * lanes, so there all paths give the same bits. Products (tiles.h) use fused multiply-add where the path
+ * has it.
+ */
+#ifndef MSX_KERNELS_CPU_PATHS_H
+#define MSX_KERNELS_CPU_PATHS_H
+
+enum {
+    MSXK_PLAIN = 0,      /* what every machine has; products by CBLAS */
+    MSXK_AVX2 = 1,       /* with FMA */
+    MSXK_AVX512 = 2,     /* F, BW, DQ, VL */
+    MSXK_AVX512BF16 = 3, /* and products of bfloat16 */
+    MSXK_PATHS = 4
+};
+
+/* The best path of this processor, and the name of one: "plain", "avx2", "avx512", "avx512bf16". */
+int msxk_cpu_best_path(void);
+const char *msxk_cpu_path_name(int path);
+
+#define MSXK_INLINE static inline __attribute__((always_inline))
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define MSXK_HAVE_X86 1
+#define MSXK_FOR_AVX2 __attribute__((target("avx2,fma,bmi,bmi2,lzcnt,f16c")))
+#ifdef __clang__
+#define MSXK_FOR_AVX512                                                                            \
+    __attribute__((target("avx2,fma,bmi,bmi2,lzcnt,f16c,avx512f,avx512bw,avx512dq,avx512vl")))
+#else
+#define MSXK_FOR_AVX512                                                                            \
+    __attribute__((target("avx2,fma,bmi,bmi2,lzcnt,f16c,avx512f,avx512bw,avx512dq,avx512vl,"       \
+                          "prefer-vector-width=512")))
+#endif
+#else
+#define MSXK_HAVE_X86 0
+#define MSXK_FOR_AVX2
+#define MSXK_FOR_AVX512
+#endif
+
+/* Compile the MSXK_INLINE function `name` for every path: name_on[path](...) runs it. */
+#define MSXK_VARIANTS(result, name, params, args)                                                  \
+    static result name##_plain params {                                                            \
+        return name args;                                                                          \
+    }                                                                                              \
+    MSXK_FOR_AVX2 static result name##_avx2 params {                                               \
+        return name args;                                                                          \
+    }                                                                                              \
+    MSXK_FOR_AVX512 static result name##_avx512 params {                                           \
+        return name args;                                                                          \
+    }                                                                                              \
+    static result(*const name##_on[MSXK_PATHS])                                                    \
+        params = {name##_plain, name##_avx2, name##_avx512, name##_avx512}
+
+#endif
