@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Weighted sums of models and of task vectors, and the dot products of SLERP. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/lines.h"
 
 enum { BLOCK = 4096, LANES = 8 };
 
@@ -11,72 +12,111 @@ static float *round_weights(msx_kdev *dev, const double *weight, size_t n) {
     return w;
 }
 
+/* Elements [i, end) of sum_m w[m] x[m]. */
 MSXK_INLINE void linear_block(float *restrict out, const float *const *x, const float *w,
-                              size_t n_models, int64_t begin, int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = n_models ? w[0] * x[0][begin + i] : 0;
-    for (size_t m = 1; m < n_models; m++) {
-        const float *xm = x[m] + begin;
-        for (int64_t i = 0; i < n; i++) out[i] += w[m] * xm[i];
+                              size_t n_models, int64_t i, int64_t end, int streamed) {
+    for (; i + MSXK_LINE <= end; i += MSXK_LINE) {
+        msxk_line sum, next;
+        msxk_line_load(&sum, x[0] + i);
+        sum *= w[0];
+        for (size_t m = 1; m < n_models; m++) {
+            msxk_line_load(&next, x[m] + i);
+            sum += w[m] * next;
+        }
+        msxk_line_store(out + i, &sum, streamed);
+    }
+    for (; i < end; i++) {
+        float sum = w[0] * x[0][i];
+        for (size_t m = 1; m < n_models; m++) sum += w[m] * x[m][i];
+        out[i] = sum;
     }
 }
 MSXK_VARIANTS(void, linear_block,
               (float *restrict out, const float *const *x, const float *w, size_t n_models,
-               int64_t begin, int64_t n),
-              (out, x, w, n_models, begin, n));
+               int64_t i, int64_t end, int streamed),
+              (out, x, w, n_models, i, end, streamed));
 
 int msxk_cpu_merge_linear(msx_kdev *dev, float *out, const float *const *x, const double *weight,
                           size_t n_models, int64_t n) {
     const float *w = round_weights(dev, weight, n_models);
     if (!w) return MSXK_E_NOMEM;
-#pragma omp parallel for schedule(static) num_threads(dev->threads) if (n > BLOCK)
-    for (int64_t begin = 0; begin < n; begin += BLOCK)
-        linear_block_on[dev->path](out + begin, x, w, n_models, begin,
-                                   msxk_cpu_min(BLOCK, n - begin));
+    if (n_models == 0) {
+        if (n) memset(out, 0, (size_t)n * sizeof *out);
+        return MSXK_OK;
+    }
+    int streamed = msxk_lines_streamed(out, n);
+#pragma omp parallel num_threads(dev->threads) if (n > BLOCK)
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n; i += BLOCK)
+            linear_block_on[dev->path](out, x, w, n_models, i, msxk_cpu_min(i + BLOCK, n),
+                                       streamed);
+        msxk_lines_done(streamed);
+    }
     return MSXK_OK;
 }
 
+/* Elements [i, end) of base + scale * sum_m w[m] (x[m] - base). */
 MSXK_INLINE void task_block(float *restrict out, const float *restrict base, const float *const *x,
-                            const float *w, size_t n_models, float scale, int64_t begin,
-                            int64_t n) {
-    for (int64_t i = 0; i < n; i++) out[i] = 0;
-    for (size_t m = 0; m < n_models; m++) {
-        const float *xm = x[m] + begin;
-        for (int64_t i = 0; i < n; i++) out[i] += w[m] * (xm[i] - base[i]);
+                            const float *w, size_t n_models, float scale, int64_t i, int64_t end,
+                            int streamed) {
+    for (; i + MSXK_LINE <= end; i += MSXK_LINE) {
+        msxk_line from, sum = {0}, next;
+        msxk_line_load(&from, base + i);
+        for (size_t m = 0; m < n_models; m++) {
+            msxk_line_load(&next, x[m] + i);
+            sum += w[m] * (next - from);
+        }
+        sum = from + scale * sum;
+        msxk_line_store(out + i, &sum, streamed);
     }
-    for (int64_t i = 0; i < n; i++) out[i] = base[i] + scale * out[i];
+    for (; i < end; i++) {
+        float sum = 0;
+        for (size_t m = 0; m < n_models; m++) sum += w[m] * (x[m][i] - base[i]);
+        out[i] = base[i] + scale * sum;
+    }
 }
 MSXK_VARIANTS(void, task_block,
               (float *restrict out, const float *restrict base, const float *const *x,
-               const float *w, size_t n_models, float scale, int64_t begin, int64_t n),
-              (out, base, x, w, n_models, scale, begin, n));
+               const float *w, size_t n_models, float scale, int64_t i, int64_t end, int streamed),
+              (out, base, x, w, n_models, scale, i, end, streamed));
 
 int msxk_cpu_merge_task(msx_kdev *dev, float *out, const float *base, const float *const *x,
                         const double *weight, size_t n_models, double scale, int64_t n) {
     const float *w = round_weights(dev, weight, n_models);
     if (!w) return MSXK_E_NOMEM;
-#pragma omp parallel for schedule(static) num_threads(dev->threads) if (n > BLOCK)
-    for (int64_t begin = 0; begin < n; begin += BLOCK)
-        task_block_on[dev->path](out + begin, base + begin, x, w, n_models, (float)scale, begin,
-                                 msxk_cpu_min(BLOCK, n - begin));
+    int streamed = msxk_lines_streamed(out, n);
+#pragma omp parallel num_threads(dev->threads) if (n > BLOCK)
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n; i += BLOCK)
+            task_block_on[dev->path](out, base, x, w, n_models, (float)scale, i,
+                                     msxk_cpu_min(i + BLOCK, n), streamed);
+        msxk_lines_done(streamed);
+    }
     return MSXK_OK;
 }
 
+typedef double wide __attribute__((vector_size(LANES * sizeof(double))));
+typedef float narrow __attribute__((vector_size(LANES * sizeof(float))));
+
 /* aa, ab, bb of one block in LANES interleaved sums, so that every machine adds in one order. */
 MSXK_INLINE void dots_block(double sum[3], const float *a, const float *b, int64_t n) {
-    double aa[LANES] = {0}, ab[LANES] = {0}, bb[LANES] = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            double u = a[i + l], v = b[i + l];
-            aa[l] += u * u;
-            ab[l] += u * v;
-            bb[l] += v * v;
+    wide aa = {0}, ab = {0}, bb = {0};
+    for (int64_t i = 0; i < n; i += LANES) {
+        narrow u = {0}, v = {0};
+        size_t bytes = (size_t)(n - i < LANES ? n - i : LANES) * sizeof *a;
+        if (bytes == sizeof u) {
+            memcpy(&u, a + i, sizeof u);
+            memcpy(&v, b + i, sizeof v);
+        } else {
+            memcpy(&u, a + i, bytes);
+            memcpy(&v, b + i, bytes);
         }
-    for (int l = 0; i < n; i++, l++) {
-        double u = a[i], v = b[i];
-        aa[l] += u * u;
-        ab[l] += u * v;
-        bb[l] += v * v;
+        wide p = __builtin_convertvector(u, wide), q = __builtin_convertvector(v, wide);
+        aa += p * p;
+        ab += p * q;
+        bb += q * q;
     }
     for (int l = 1; l < LANES; l++) {
         aa[0] += aa[l];

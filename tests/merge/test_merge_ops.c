@@ -226,6 +226,134 @@ START_TEST(ties_of_the_threshold_go_to_the_lower_index) {
 }
 END_TEST
 
+/* ---- large tensors: selection by a sample, streamed results ------------------------------------------ */
+
+enum { LARGE = (1 << 18) + 4099 };
+
+/* Magnitudes of a kind, with signs; every kind is another trap for a sample. */
+static float large_change(int kind, int64_t i, uint32_t random) {
+    float sign = random & 1 ? 1.0f : -1.0f, u = (float)(random >> 8) / (1 << 24);
+    switch (kind) {
+    case 0:
+        return sign * u * u; /* many different */
+    case 1:
+        return sign; /* all equal */
+    case 2:
+        return sign * (float)(random >> 29); /* eight values */
+    case 3:
+        return i % 16 ? sign * u : 1000 * sign * u; /* a column of large ones */
+    case 4:
+        return (float)i; /* sorted */
+    case 5:
+        return i < LARGE - 300 ? 0 : sign * (1 + u); /* nearly all zero */
+    case 6:
+        return random % 1000 ? sign * u : NAN; /* some are not numbers */
+    default:
+        return sign * (1 + (float)(random >> 20) * 1e-7f); /* one exponent */
+    }
+}
+enum { LARGE_KINDS = 8 };
+
+static int by_bits_falling(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static uint32_t bits_of(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+static void fill_large(fixture *f, int kind) {
+    uint32_t state = 9;
+    memset(f->base, 0, LARGE * sizeof *f->base);
+    for (int64_t i = 0; i < LARGE; i++) f->x[0][i] = large_change(kind, i, next(&state));
+}
+
+static void expect_exact_selection(const fixture *f, const uint32_t *sorted, int64_t k) {
+    msx_kdev *const devices[] = {f->one, f->three};
+    for (int t = 0; t < 2; t++) {
+        int64_t ties, above = 0;
+        float threshold;
+        ck_assert_int_eq(
+            msxk_cpu.select_threshold(devices[t], f->base, f->x[0], LARGE, k, &threshold, &ties),
+            MSXK_OK);
+        ck_assert_uint_eq(bits_of(threshold), sorted[k - 1]);
+        while (above < LARGE && sorted[above] > sorted[k - 1]) above++;
+        ck_assert_int_eq(ties, k - above);
+    }
+}
+
+START_TEST(large_selections_are_exact) {
+    static const int64_t ranks[] = {1, 2, 299, LARGE / 4, LARGE / 2, LARGE - 7, LARGE};
+    uint32_t *sorted = malloc(LARGE * sizeof *sorted);
+    fixture f;
+    fixture_init(&f, LARGE, 8);
+    for (int kind = 0; kind < LARGE_KINDS; kind++) {
+        fill_large(&f, kind);
+        for (int64_t i = 0; i < LARGE; i++) sorted[i] = bits_of(f.x[0][i]);
+        qsort(sorted, LARGE, sizeof *sorted, by_bits_falling);
+        for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
+            expect_exact_selection(&f, sorted, ranks[r]);
+    }
+    free(sorted);
+    fixture_free(&f);
+}
+END_TEST
+
+/* One model at scale 1 shows what was kept: exactly k, of equal ones those of lower index. */
+START_TEST(large_merges_keep_exactly_k) {
+    fixture f;
+    fixture_init(&f, LARGE, 8);
+    const float *x[1] = {f.x[0]};
+    for (int kind = 0; kind < LARGE_KINDS; kind++) {
+        fill_large(&f, kind);
+        for (int64_t i = 0; i < LARGE; i++)
+            if (isnan(f.x[0][i])) f.x[0][i] = 2;
+        int64_t k = 2 * LARGE / 5, ties;
+        float threshold;
+        msxk_cpu.select_threshold(f.one, f.base, f.x[0], LARGE, k, &threshold, &ties);
+        ck_assert_int_eq(
+            msxk_cpu.merge_ties(f.one, f.out, f.base, x, &threshold, &ties, 1, 1, LARGE), MSXK_OK);
+        ck_assert_int_eq(
+            msxk_cpu.merge_ties(f.three, f.again, f.base, x, &threshold, &ties, 1, 1, LARGE),
+            MSXK_OK);
+        same_bits(&f);
+        for (int64_t i = 0; i < LARGE; i++) {
+            float d = f.x[0][i];
+            bool kept = fabsf(d) > threshold || (fabsf(d) == threshold && ties-- > 0);
+            if (f.out[i] != (kept ? d : 0))
+                ck_abort_msg("kind %d, element %lld", kind, (long long)i);
+        }
+    }
+    fixture_free(&f);
+}
+END_TEST
+
+START_TEST(streamed_results_are_the_plain_ones) {
+    fixture f;
+    fixture_init(&f, LARGE, 10);
+    const double weight[MODELS] = {0.1, -0.2, 0.3, 0.4};
+    const float w[MODELS] = {0.1f, -0.2f, 0.3f, 0.4f}, *const *x = (const float *const *)f.x;
+    for (int off = 0; off < 2; off++) { /* on a line, and off every multiple of 16 bytes */
+        msx_kdev *dev = off ? f.three : f.one;
+        int64_t n = LARGE - off;
+        ck_assert_int_eq(msxk_cpu.merge_linear(dev, f.out + off, x, weight, MODELS, n), MSXK_OK);
+        ck_assert_int_eq(msxk_cpu.merge_task(dev, f.again + off, f.base, x, weight, MODELS, 0.5, n),
+                         MSXK_OK);
+        for (int64_t i = 0; i < n; i++) {
+            float linear = w[0] * x[0][i], task = 0;
+            for (int m = 1; m < MODELS; m++) linear += w[m] * x[m][i];
+            for (int m = 0; m < MODELS; m++) task += w[m] * (x[m][i] - f.base[i]);
+            if (f.out[i + off] != linear || f.again[i + off] != f.base[i] + 0.5f * task)
+                ck_abort_msg("element %lld", (long long)i);
+        }
+    }
+    fixture_free(&f);
+}
+END_TEST
+
 START_TEST(a_nan_counts_as_the_largest_change) {
     fixture f;
     fixture_init(&f, 100, 7);
@@ -247,6 +375,9 @@ static void add_tests(TCase *t) {
     tcase_add_loop_test(t, selection_finds_the_kth_largest_and_its_ties, 0, N_SIZES);
     tcase_add_loop_test(t, ties_follows_its_definition, 0, N_SIZES);
     tcase_add_test(t, ties_of_the_threshold_go_to_the_lower_index);
+    tcase_add_test(t, large_selections_are_exact);
+    tcase_add_test(t, large_merges_keep_exactly_k);
+    tcase_add_test(t, streamed_results_are_the_plain_ones);
     tcase_add_test(t, a_nan_counts_as_the_largest_change);
 }
 
