@@ -20,7 +20,6 @@ typedef struct canvas {
 } canvas;
 
 int canvas_create(program *p, canvas *c, int64_t width, int64_t height);
-void canvas_clear(canvas *c);
 void canvas_free(canvas *c);
 /* Put one prompt's mask on it. */
 int canvas_paint(segmenter *s, canvas *c, const msx_prediction *prediction, int64_t prompt,

@@ -15,10 +15,6 @@ int canvas_create(program *p, canvas *c, int64_t width, int64_t height) {
     return c->value && c->score ? PROGRAM_DONE : program_fail(p, PROGRAM_LIMIT, "out of memory");
 }
 
-void canvas_clear(canvas *c) {
-    memset(c->value, 0, (size_t)(c->width * c->height) * sizeof *c->value);
-}
-
 void canvas_free(canvas *c) {
     free(c->value);
     free(c->score);
@@ -100,23 +96,40 @@ static int refuse(program *p, const char *const *names, const char *what) {
     return PROGRAM_DONE;
 }
 
+/* One source of boxes; points alone or in the box in space. */
+static int check_volume_options(program *p) {
+    static const char *const carried[] = {"margin", "min-pixels", "min-overlap", "reach"};
+    bool points = option_given(p, "point"), box3d = option_given(p, "box3d");
+    int boxes = option_given(p, "boxes-from") + option_given(p, "boxes") + box3d;
+    if (boxes > 1 || (boxes == 0 && !points))
+        return program_usage(p, "a volume needs one of --boxes FILE.csv, --boxes-from "
+                                "LABELS.nii.gz, --box3d i0,j0,k0,i1,j1,k1 and --point i,j,k,1");
+    if (points && boxes && !box3d)
+        return program_usage(p,
+                             "--point goes with --box3d or alone: boxes of a file have labels of "
+                             "their own");
+    for (size_t i = 0; i < sizeof carried / sizeof *carried; i++)
+        if (option_given(p, carried[i]) && !option_given(p, "propagate"))
+            return program_usage(p, "--%s: goes with --propagate", carried[i]);
+    return PROGRAM_DONE;
+}
+
 static int check_options(program *p) {
     static const char *const for_images[] = {
-        "box", "point", "mask-input", "save-logits", "save-embedding", "embedding", NULL};
-    static const char *const for_volumes[] = {"boxes-from", "box3d", "slice-axis", NULL};
+        "box", "mask-input", "save-logits", "save-embedding", "embedding", NULL};
+    static const char *const for_volumes[] = {"boxes-from", "boxes",  "box3d",      "slice-axis",
+                                              "propagate",  "margin", "min-pixels", "min-overlap",
+                                              "reach",      NULL};
     bool volume = is_volume(option_text(p, "image"));
-    int code = volume ? refuse(p, for_images, "2-D images; a volume takes --boxes-from or --box3d")
+    int code = volume ? refuse(p, for_images,
+                               "2-D images; a volume takes --boxes, --boxes-from, --box3d or "
+                               "--point i,j,k,label")
                       : refuse(p, for_volumes, "volumes (.nii, .nii.gz)");
     if (code) return code;
     if (volume != is_volume(option_text(p, "output")))
         return program_usage(p, "-o %s: the mask of %s is written as %s", option_text(p, "output"),
                              volume ? "a volume" : "an image", volume ? ".nii or .nii.gz" : ".png");
-    if (volume) {
-        if (option_given(p, "boxes-from") == option_given(p, "box3d"))
-            return program_usage(p, "a volume needs one of --boxes-from LABELS.nii.gz and "
-                                    "--box3d i0,j0,k0,i1,j1,k1");
-        return PROGRAM_DONE;
-    }
+    if (volume) return check_volume_options(p);
     if (!option_given(p, "box") && !option_given(p, "point") && !option_given(p, "mask-input"))
         return program_usage(p, "nothing says what to segment; give --box x0,y0,x1,y1 or --point "
                                 "x,y,1 (or --mask-input)");
@@ -178,7 +191,7 @@ static const program_option options[] = {
      .argument = "x,y,label",
      .many = true,
      .help = "point, label 1 inside, 0 outside; all points form one prompt, with the box when "
-             "there is exactly one"},
+             "there is exactly one; in a volume i,j,k,label, one prompt per slice"},
     {.name = "mask-input",
      .kind = OPTION_TEXT,
      .argument = "L.npy",
@@ -187,6 +200,10 @@ static const program_option options[] = {
      .kind = OPTION_TEXT,
      .argument = "LABELS",
      .help = "label volume; one tight box per label and slice"},
+    {.name = "boxes",
+     .kind = OPTION_TEXT,
+     .argument = "FILE.csv",
+     .help = "boxes on slices of a volume, one per line: slice,x0,y0,x1,y1[,label]"},
     {.name = "box3d",
      .kind = OPTION_TEXT,
      .argument = "i0,j0,k0,i1,j1,k1",
@@ -196,6 +213,33 @@ static const program_option options[] = {
      .argument = "AXIS",
      .choices = "i|j|k|max-spacing",
      .help = "axis along which a volume is cut (max-spacing: the largest spacing, k when equal)"},
+    {.name = "propagate",
+     .kind = OPTION_TEXT,
+     .argument = "WHAT",
+     .choices = "box|mask",
+     .help = "follow objects to slices without prompts, by the box around the mask of the slice "
+             "before (box), or that and the mask itself (mask)"},
+    {.name = "margin",
+     .kind = OPTION_DOUBLE,
+     .upper = 1e6,
+     .argument = "PIXELS",
+     .help = "widen the box that is carried on, on every side (5)"},
+    {.name = "min-pixels",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 1e15,
+     .argument = "N",
+     .help = "an object ends where its mask has fewer pixels (1)"},
+    {.name = "min-overlap",
+     .kind = OPTION_DOUBLE,
+     .upper = 1,
+     .argument = "IOU",
+     .help = "an object ends where the IoU of its masks on two slices is lower (0)"},
+    {.name = "reach",
+     .kind = OPTION_INT,
+     .upper = 1e15,
+     .argument = "N",
+     .help = "follow no further than N slices from a prompt (0: no limit)"},
     {.name = "multimask",
      .kind = OPTION_FLAG,
      .help = "take the best of the multimask outputs by predicted IoU"},
@@ -234,7 +278,8 @@ const program_verb verb_segment = {
     .name = "segment",
     .summary = "segment an image or a volume from boxes and points",
     .synopsis = "--model FILE --image IMG [--box x0,y0,x1,y1]... [--point x,y,label]... -o MASK\n"
-                "--model FILE --image IMG.nii.gz --boxes-from LABELS.nii.gz -o MASK.nii.gz",
+                "--model FILE --image IMG.nii.gz --boxes-from LABELS.nii.gz -o MASK.nii.gz\n"
+                "--model FILE --image IMG.nii.gz --boxes FILE.csv --propagate box -o MASK.nii.gz",
     .about =
         "Coordinates are pixels from the top-left corner, x to the right, y down. Where masks\n"
         "overlap, the one with the higher value there wins.",

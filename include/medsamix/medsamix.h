@@ -18,5 +18,6 @@
 #include <medsamix/optimize.h>
 #include <medsamix/search.h>
 #include <medsamix/version.h>
+#include <medsamix/volume.h>
 
 #endif

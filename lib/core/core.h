@@ -50,6 +50,8 @@ void *msx__realloc(msx_ctx *ctx, void *memory, size_t count, size_t size);
 char *msx__strdup(msx_ctx *ctx, const char *text);
 char *msx__strndup(msx_ctx *ctx, const char *text, size_t length);
 void msx__free(msx_ctx *ctx, void *memory); /* accepts NULL */
+/* Room for one more element of `size` bytes behind the n of a growing array. */
+msx_status msx__grow(msx_ctx *ctx, void **array, int64_t n, int64_t *capacity, size_t size);
 
 /* ---- checked sizes ------------------------------------------------------------------------------ */
 

@@ -58,3 +58,13 @@ bool msx__product(const int64_t *dims, int n, int64_t *out) {
     *out = p;
     return true;
 }
+
+msx_status msx__grow(msx_ctx *ctx, void **array, int64_t n, int64_t *capacity, size_t size) {
+    if (n < *capacity) return MSX_OK;
+    int64_t larger = *capacity ? 2 * *capacity : 16;
+    void *grown = msx__realloc(ctx, *array, (size_t)larger, size);
+    if (!grown) return MSX_E_NOMEM;
+    *array = grown;
+    *capacity = larger;
+    return MSX_OK;
+}

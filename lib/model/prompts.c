@@ -22,22 +22,11 @@ void msx_prompts_free(msx_prompts *p) {
     msx__free(p->ctx, p);
 }
 
-/* Room for one more element of `size` bytes in a growing array. */
-static msx_status grow(msx_ctx *ctx, void **array, int64_t n, int64_t *capacity, size_t size) {
-    if (n < *capacity) return MSX_OK;
-    int64_t larger = *capacity ? 2 * *capacity : 16;
-    void *grown = msx__realloc(ctx, *array, (size_t)larger, size);
-    if (!grown) return MSX_E_NOMEM;
-    *array = grown;
-    *capacity = larger;
-    return MSX_OK;
-}
-
 msx_status msx_prompts_begin(msx_prompts *p, int64_t image) {
     if (!p) return MSX_E_ARG;
     if (image < 0) return msx__fail(p->ctx, MSX_E_ARG, "prompt on image number %" PRId64, image);
     void *array = p->prompts;
-    MSX_TRY(grow(p->ctx, &array, p->n, &p->capacity, sizeof *p->prompts));
+    MSX_TRY(msx__grow(p->ctx, &array, p->n, &p->capacity, sizeof *p->prompts));
     p->prompts = array;
     p->prompts[p->n++] = (msx__prompt){.image = image, .first_point = p->n_points};
     return MSX_OK;
@@ -74,7 +63,7 @@ msx_status msx_prompts_point(msx_prompts *p, double x, double y, int label) {
                          "point %g,%g with label %d; labels are 1 (inside) and 0 (outside)", x, y,
                          label);
     void *array = p->points;
-    MSX_TRY(grow(p->ctx, &array, p->n_points, &p->point_capacity, sizeof *p->points));
+    MSX_TRY(msx__grow(p->ctx, &array, p->n_points, &p->point_capacity, sizeof *p->points));
     p->points = array;
     p->points[p->n_points++] = (msx__point){x, y, label};
     q->n_points++;
