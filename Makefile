@@ -51,6 +51,7 @@ STATIC := $(B)/libmedsamix.a
 SHARED := $(B)/libmedsamix.so.$(SOVERSION)
 PROGRAM := $(B)/medsamix
 
+, := ,
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),@:,@printf '  %-6s %s\n' $(1) $(2))
@@ -59,7 +60,7 @@ say = $(if $(filter 1,$(V)),@:,@printf '  %-6s %s\n' $(1) $(2))
 all: $(STATIC) $(SHARED) $(PROGRAM)
 
 help:
-	@sed -n 's/^#: //p' Makefile tests/tests.mk
+	@sed -n 's/^#: //p' Makefile kernels/cuda/cuda.mk tests/tests.mk
 
 $(B)/kernels/%.o: kernels/%.c
 	@mkdir -p $(@D)
@@ -119,6 +120,7 @@ install: all
 clean:
 	rm -rf build
 
+include kernels/cuda/cuda.mk
 include tests/tests.mk
 
 # With -j, nothing is built before the packages are there.

@@ -98,9 +98,12 @@ typedef struct msxk_cross {
 
 typedef struct msx_kernels {
     size_t struct_size;
+    uint32_t version; /* MSXK_VERSION */
     const char *name; /* "cpu", "cuda" */
 
     /* -- device and memory -- */
+    /* *out is NULL only when host memory runs out; after another failure it is good for error and
+     * close alone. */
     int (*open)(msx_kdev **out, int index, int threads, const msxk_memory *memory);
     void (*close)(msx_kdev *dev);
     const char *(*error)(const msx_kdev *dev);
@@ -191,7 +194,14 @@ typedef struct msx_kernels {
     int (*dots)(msx_kdev *dev, double out[3], const float *a, const float *b, int64_t n);
 } msx_kernels;
 
+/* Grows when the meaning of the table changes; its size says what it holds. */
+#define MSXK_VERSION 1
+
 /* The CPU backend, linked in. */
 extern const msx_kernels msxk_cpu;
+
+/* The CUDA backend: a shared library of this name exports its table under this one. */
+#define MSXK_CUDA_FILE   "libmedsamix-cuda.so"
+#define MSXK_CUDA_SYMBOL "msxk_cuda"
 
 #endif

@@ -30,6 +30,27 @@ $(B)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(STATIC)
 	$(call say,REPLAY,$@)
 	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $< tests/fuzz/replay.c $(STATIC) $(LIBS)
 
+# The CUDA backend's sources compiled by the host's compiler against an emulation of CUDA; the plug-in
+# lies beside the tests that use it.
+ON_CPU := $(B)/tests/cuda/libmedsamix-cuda.so
+ON_CPU_OBJECTS := $(patsubst kernels/cuda/%.cu,$(B)/on_cpu/%.o,$(CUDA_SOURCES)) \
+  $(patsubst tests/cuda_on_cpu/%.cpp,$(B)/on_cpu/emulation/%.o,$(sort $(wildcard tests/cuda_on_cpu/*.cpp)))
+ON_CPU_FLAGS = -std=c++20 -fPIC -fvisibility=hidden -fno-exceptions -ffp-contract=off -Wall -Wextra \
+  -Wno-unknown-pragmas -Itests/cuda_on_cpu -I. $(PACKAGE_CFLAGS) $(WERROR) $(SANITIZE)
+$(B)/on_cpu/%.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CFLAGS) $(ON_CPU_FLAGS) -MMD -MP -x c++ -c -o $@ $<
+$(B)/on_cpu/emulation/%.o: tests/cuda_on_cpu/%.cpp
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(CFLAGS) $(ON_CPU_FLAGS) -MMD -MP -c -o $@ $<
+$(ON_CPU): $(ON_CPU_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CXX) $(CFLAGS) -shared $(SANITIZE) -o $@ $^ $(PACKAGE_LIBS)
+$(filter $(B)/tests/cuda/%,$(TESTS)): $(ON_CPU)
+
 #: make test          build and run every test, the small examples, and the fuzz corpora
 .PHONY: test build-tests examples
 build-tests: $(TESTS) $(EXAMPLES) $(FUZZ_REPLAYS) $(PROGRAM)
@@ -79,4 +100,4 @@ fuzz: fuzz-build
 bench: $(BENCHES)
 	@for b in $(BENCHES); do echo "== $$b"; $$b || exit 1; done
 
--include $(TESTS:%=%.d) $(BENCHES:%=%.d)
+-include $(TESTS:%=%.d) $(BENCHES:%=%.d) $(ON_CPU_OBJECTS:.o=.d)

@@ -125,6 +125,7 @@ static int cpu_sync(msx_kdev *dev) {
 
 const msx_kernels msxk_cpu = {
     .struct_size = sizeof(msx_kernels),
+    .version = MSXK_VERSION,
     .name = "cpu",
 
     .open = cpu_open,

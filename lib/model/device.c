@@ -27,37 +27,39 @@ static int cuda_index(const char *name) {
 }
 
 /* The op table behind a name, and which device of its kind is meant. */
-static msx_status find_kernels(msx_ctx *ctx, const char *name, const msx_kernels **k, int *index) {
+static msx_status find_kernels(msx_device *d, int *index) {
     *index = 0;
-    if (strcmp(name, "cpu") == 0) {
-        *k = &msxk_cpu;
+    if (strcmp(d->name, "cpu") == 0) {
+        d->k = &msxk_cpu;
         return MSX_OK;
     }
-    if (cuda_index(name) >= 0)
-        return msx__fail(ctx, MSX_E_DEVICE,
-                         "device %s: the CUDA plug-in libmedsamix-cuda.so is not installed; build "
-                         "and install libmedsamix where nvcc is found, or use device cpu",
-                         name);
-    return msx__unknown(ctx, "device", name, device_names,
+    *index = cuda_index(d->name);
+    if (*index >= 0) return msx__plugin_open(d->ctx, d->name, &d->k, &d->library);
+    return msx__unknown(d->ctx, "device", d->name, device_names,
                         sizeof device_names / sizeof *device_names);
+}
+
+static msx_status start(msx_device *d) {
+    int index;
+    MSX_TRY(find_kernels(d, &index));
+    msxk_memory memory = msx__device_memory(d->ctx);
+    int code = d->k->open(&d->dev, index, msx_ctx_threads(d->ctx), &memory);
+    if (!d->dev) return msx__fail(d->ctx, MSX_E_NOMEM, "device %s: out of memory", d->name);
+    return msx__device_status(d, code);
 }
 
 msx_status msx_device_open(msx_device **out, msx_ctx *ctx, const char *name) {
     if (!ctx) return MSX_E_ARG;
     if (out) *out = NULL;
     if (!out || !name) return msx__fail(ctx, MSX_E_ARG, "msx_device_open: NULL argument");
-    const msx_kernels *k;
-    int index;
-    MSX_TRY(find_kernels(ctx, name, &k, &index));
     msx_device *d = msx__calloc(ctx, 1, sizeof *d);
     if (!d) return MSX_E_NOMEM;
     d->ctx = ctx;
-    d->k = k;
     snprintf(d->name, sizeof d->name, "%s", name);
-    msxk_memory memory = msx__device_memory(ctx);
-    if (k->open(&d->dev, index, msx_ctx_threads(ctx), &memory) != MSXK_OK) {
-        msx__free(ctx, d);
-        return msx__fail(ctx, MSX_E_NOMEM, "device %s: out of memory", name);
+    msx_status status = start(d);
+    if (status < 0) {
+        msx_device_free(d);
+        return status;
     }
     *out = d;
     return MSX_OK;
@@ -65,7 +67,8 @@ msx_status msx_device_open(msx_device **out, msx_ctx *ctx, const char *name) {
 
 void msx_device_free(msx_device *d) {
     if (!d) return;
-    d->k->close(d->dev);
+    if (d->k) d->k->close(d->dev);
+    msx__plugin_close(d->library);
     msx__free(d->ctx, d);
 }
 

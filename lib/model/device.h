@@ -12,6 +12,7 @@
 struct msx_device {
     msx_ctx *ctx;
     const msx_kernels *k;
+    void *library; /* of a plug-in's table, else NULL */
     msx_kdev *dev;
     char name[32];
     msx_precision precision;
@@ -22,6 +23,12 @@ struct msx_device {
 static inline int msx__device_is_low(const msx_device *d) {
     return d->precision == MSX_PRECISION_FP16 || d->precision == MSX_PRECISION_BF16;
 }
+
+/* The table of the CUDA plug-in and the library that holds it, to be given to msx__plugin_close.
+ * (plugin.c) */
+msx_status msx__plugin_open(msx_ctx *ctx, const char *device, const msx_kernels **k,
+                            void **library);
+void msx__plugin_close(void *library); /* accepts NULL */
 
 /* Status of what an op returned, with the device's text. */
 msx_status msx__device_status(const msx_device *d, int code);

@@ -307,9 +307,9 @@ START_TEST(devices_are_known_by_name) {
     test_ok(ctx, msx_device_open(&d, ctx, "cpu"));
     ck_assert_str_eq(msx_device_name(d), "cpu");
     msx_device_free(d);
-    test_fails(ctx, msx_device_open(&d, ctx, "cuda:1"), MSX_E_DEVICE, "not installed");
+    /* without the plug-in, without a driver and with fewer GPUs alike */
+    test_fails(ctx, msx_device_open(&d, ctx, "cuda:9999"), MSX_E_DEVICE, "device cuda:9999: ");
     ck_assert_ptr_null(d);
-    test_fails(ctx, msx_device_open(&d, ctx, "cuda"), MSX_E_DEVICE, "libmedsamix-cuda.so");
     test_fails(ctx, msx_device_open(&d, ctx, "cuda:x"), MSX_E_NOTFOUND, "cuda:0");
     test_fails(ctx, msx_device_open(&d, ctx, "cpus"), MSX_E_NOTFOUND, "did you mean 'cpu'");
     test_fails(ctx, msx_device_open(&d, ctx, NULL), MSX_E_ARG, "NULL");

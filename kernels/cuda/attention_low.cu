@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The encoder's attention with fp16 or bf16 factors on the tensor cores (mma m16n8k16, sm_80 and later),
+ * sums, softmax and relative positions in float32; FlashAttention-2's division of the work (Dao 2023):
+ *
+ *   a warp has 16 queries, whose q stay in registers; tiles of 64 keys and values come into two
+ *   buffers of shared memory by asynchronous copies, one ahead; scores turn into weights inside of the
+ *   registers, because the result of one product is laid out as the first factor of the next.
+ *
+ * Relative positions: before the loop, q times both tables (the products of the warp's 16 queries with
+ * 64 rows at a time) is scattered to bias_h[query][ky] and bias_w[query][kx] in shared memory. For a
+ * grid of 64 a tile is one row of keys: bias_h is one value a tile, and bias_w moves to registers, so
+ * that its area can be that of the values. Softmax runs in base 2, with log2(e) in scale and biases.
+ *
+ * A head's channels are padded to the next multiple of 16 with a kernel (80 stays 80). Keys of a window
+ * beyond the grid are the bias of qkv. Limit: the tensor cores' mma.sync rate at 64 channels, and the
+ * exponentials beside it.
+ */
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/instructions.h"
+
+#define KEYS  MSXK_TILE_KEYS
+#define LOG2E 1.44269504f
+
+/* Shared memory, in bytes. Rows of q, k and v are 16 bytes longer than their channels, so that the eight
+ * rows of a matrix lie in different banks. */
+struct low_areas {
+    int stride; /* in elements */
+    int q, k, v, padding, bias_h, bias_w, total;
+};
+
+static __host__ __device__ low_areas low_layout(int channels, int queries, int bias_stride,
+                                                bool grid64) {
+    low_areas a;
+    a.stride = channels + 8;
+    int row = a.stride * (int)sizeof(msxk_low), bias = queries * bias_stride * (int)sizeof(float);
+    a.q = 0;
+    a.k = a.q + queries * row;
+    a.v = a.k + 2 * KEYS * row;
+    a.padding = a.v + 2 * KEYS * row;
+    a.bias_h = a.padding + 2 * row;
+    a.bias_w = grid64 ? a.v : a.bias_h + bias;
+    a.total = grid64 ? a.bias_h + bias : a.bias_w + bias;
+    return a;
+}
+
+/* Everything that one block's helpers work with. */
+struct low_block {
+    msxk_attention_shape s;
+    msxk_window w;
+    msxk_low *q, *k, *v, *padding;
+    float *bias_h, *bias_w;
+    int stride, queries, keys;
+};
+
+/* `channels` elements to a row of shared memory: 16 bytes at a time where they are aligned, else one by
+ * one. The row's end beyond them is zero already. */
+static __device__ __forceinline__ void copy_piece(msxk_low *to, const msxk_low *from, int piece,
+                                                  bool wide) {
+    if (wide)
+        msxk_copy_async(to + 8 * piece, from + 8 * piece);
+    else
+        to[piece] = from[piece];
+}
+
+/* Start copying keys and values [first, first + 64) into buffer `buffer`. Rows behind the last key keep
+ * what they hold, which is finite; their scores are masked. */
+static __device__ void start_tile(const low_block &b, const msxk_low *qkv, int first, int buffer,
+                                  bool wide) {
+    int pieces = (int)(wide ? b.s.dim / 8 : b.s.dim), width = (int)b.s.width;
+    for (int i = threadIdx.x; i < KEYS * pieces; i += blockDim.x) {
+        int row = i / pieces, piece = i % pieces, key = first + row;
+        if (key >= b.keys) break;
+        int y = msxk_key_row(b.s, key), x = key - y * b.s.side;
+        msxk_low *to_k = b.k + (buffer * KEYS + row) * b.stride;
+        msxk_low *to_v = b.v + (buffer * KEYS + row) * b.stride;
+        if (y < b.w.rows && x < b.w.cols) {
+            const msxk_low *from =
+                qkv + msxk_token(b.s, b.w, y, x) * 3 * width + b.w.head * b.s.dim;
+            copy_piece(to_k, from + width, piece, wide);
+            copy_piece(to_v, from + 2 * width, piece, wide);
+        } else {
+            int n = wide ? 8 : 1;
+            for (int c = piece * n; c < piece * n + n; c++) {
+                to_k[c] = b.padding[c];
+                to_v[c] = b.padding[b.stride + c];
+            }
+        }
+    }
+    msxk_copies_commit();
+}
+
+/* The warp's queries times 64 rows of `rows` (stride elements apart): scores[n] are columns 8 n.. */
+template <class T, int STEPS>
+static __device__ __forceinline__ void times_rows(float scores[8][4], const uint32_t q[STEPS][4],
+                                                  const msxk_low *rows, int stride) {
+    int lane = threadIdx.x % 32;
+    /* lanes 0-7 name rows 0-7 at channel 0, 8-15 the same rows at channel 8, 16-31 rows 8-15 */
+    const msxk_low *mine = rows + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8;
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) scores[n][i] = 0.0f;
+#pragma unroll
+    for (int n = 0; n < 8; n += 2)
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) {
+            uint32_t k[4];
+            msxk_load_matrices(k, mine + n * 8 * stride + step * 16);
+            msxk_mma(scores[n], q[step], k[0], k[1], T());
+            msxk_mma(scores[n + 1], q[step], k[2], k[3], T());
+        }
+}
+
+/* bias[query][key] = log2(e) * q . table[position - key + side - 1], through k's first buffer. */
+template <class T, int STEPS>
+static __device__ void relative_bias(const low_block &b, float *bias, const uint32_t q[STEPS][4],
+                                     const float *table, bool by_row) {
+    int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    int entries = 2 * b.s.side - 1, channels = STEPS * 16, dim = (int)b.s.dim;
+    int position[2];
+    for (int half = 0; half < 2; half++) {
+        int index = min(b.w.first + row + 8 * half, b.queries - 1);
+        position[half] = by_row ? index / b.w.cols : index % b.w.cols;
+    }
+    for (int first = 0; first < entries; first += KEYS) {
+        __syncthreads();
+        for (int i = threadIdx.x; i < KEYS * channels; i += blockDim.x) {
+            int entry = first + i / channels, c = i % channels;
+            float value = entry < entries && c < dim ? table[(int64_t)entry * dim + c] : 0.0f;
+            b.k[i / channels * b.stride + c] = msxk_to_low(value, T());
+        }
+        __syncthreads();
+        float products[8][4];
+        times_rows<T, STEPS>(products, q, b.k, b.stride);
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int entry = first + n * 8 + lane % 4 * 2 + i % 2;
+                int key = position[i / 2] - entry + b.s.side - 1;
+                if (entry < entries && key >= 0 && key < b.s.side)
+                    bias[(row + i / 2 * 8) * b.s.bias_stride + key] = products[n][i] * LOG2E;
+            }
+    }
+}
+
+/* Scores in base 2 with their biases; keys behind the last one get no weight. */
+template <bool GRID64>
+static __device__ __forceinline__ void add_bias(const low_block &b, float scores[8][4], int first,
+                                                const float bias_w[8][4]) {
+    int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    float scale = b.s.scale * LOG2E;
+    const float *h = b.bias_h + row * b.s.bias_stride, *h8 = h + 8 * b.s.bias_stride;
+    if (GRID64) {
+        float row_bias[2] = {h[first / KEYS], h8[first / KEYS]};
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                scores[n][i] = scores[n][i] * scale + row_bias[i / 2] + bias_w[n][i];
+        return;
+    }
+    const float *w = b.bias_w + row * b.s.bias_stride, *w8 = w + 8 * b.s.bias_stride;
+#pragma unroll
+    for (int n = 0; n < 8; n++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int key = first + n * 8 + lane % 4 * 2 + i;
+            int y = msxk_key_row(b.s, key), x = key - y * b.s.side;
+            bool exists = key < b.keys;
+            scores[n][i] = exists ? scores[n][i] * scale + h[y] + w[x] : -INFINITY;
+            scores[n][i + 2] = exists ? scores[n][i + 2] * scale + h8[y] + w8[x] : -INFINITY;
+        }
+}
+
+/* Scores become weights; running maxima and sums of the lane's two queries are brought up to date.
+ * shrink: what the sums so far are to be multiplied with. */
+static __device__ __forceinline__ void soften(float scores[8][4], float most[2], float sum[2],
+                                              float shrink[2]) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float now = most[half], total = 0.0f;
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+            now = fmaxf(now, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+        now = fmaxf(now, __shfl_xor_sync(0xffffffffu, now, 1)); /* four lanes share a query */
+        now = fmaxf(now, __shfl_xor_sync(0xffffffffu, now, 2));
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+#pragma unroll
+            for (int i = 2 * half; i < 2 * half + 2; i++) {
+                scores[n][i] = exp2f(scores[n][i] - now);
+                total += scores[n][i];
+            }
+        shrink[half] = exp2f(most[half] - now);
+        most[half] = now;
+        sum[half] = sum[half] * shrink[half] + total; /* of this lane's keys; added up at the end */
+    }
+}
+
+/* o += weights (16 x 64) values (64 x channels) */
+template <class T, int STEPS>
+static __device__ __forceinline__ void times_values(float o[2 * STEPS][4], const float p[8][4],
+                                                    const msxk_low *v, int stride) {
+    int lane = threadIdx.x % 32;
+    const msxk_low *mine = v + lane % 16 * stride + lane / 16 * 8;
+#pragma unroll
+    for (int step = 0; step < KEYS / 16; step++) {
+        const uint32_t weights[4] = {
+            msxk_pack(p[2 * step][0], p[2 * step][1], T()),
+            msxk_pack(p[2 * step][2], p[2 * step][3], T()),
+            msxk_pack(p[2 * step + 1][0], p[2 * step + 1][1], T()),
+            msxk_pack(p[2 * step + 1][2], p[2 * step + 1][3], T()),
+        };
+#pragma unroll
+        for (int c = 0; c < STEPS; c++) {
+            uint32_t values[4];
+            msxk_load_transposed(values, mine + step * 16 * stride + c * 16);
+            msxk_mma(o[2 * c], weights, values[0], values[1], T());
+            msxk_mma(o[2 * c + 1], weights, values[2], values[3], T());
+        }
+    }
+}
+
+/* The warp's results to the place of its q, and from there in whole rows to `out`. */
+template <class T, int STEPS>
+static __device__ void write_out(const low_block &b, const float o[2 * STEPS][4],
+                                 const float sum[2], msxk_low *out, bool wide) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    msxk_low *mine = b.q + warp * 16 * b.stride;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float total = sum[half];
+        total += __shfl_xor_sync(0xffffffffu, total, 1);
+        total += __shfl_xor_sync(0xffffffffu, total, 2);
+        float inverse = 1.0f / total;
+        uint32_t *row = reinterpret_cast<uint32_t *>(mine + (lane / 4 + 8 * half) * b.stride);
+#pragma unroll
+        for (int n = 0; n < 2 * STEPS; n++)
+            row[4 * n + lane % 4] =
+                msxk_pack(o[n][2 * half] * inverse, o[n][2 * half + 1] * inverse, T());
+    }
+    __syncwarp();
+    int pieces = (int)(wide ? b.s.dim / 8 : b.s.dim);
+    for (int i = lane; i < 16 * pieces; i += 32) {
+        int row = i / pieces, piece = i % pieces, index = b.w.first + warp * 16 + row;
+        if (index >= b.queries) break;
+        msxk_low *to = out + msxk_token(b.s, b.w, index / b.w.cols, index % b.w.cols) * b.s.width +
+                       b.w.head * b.s.dim;
+        if (wide)
+            *reinterpret_cast<uint4 *>(to + 8 * piece) =
+                *reinterpret_cast<const uint4 *>(mine + row * b.stride + 8 * piece);
+        else
+            to[piece] = mine[row * b.stride + piece];
+    }
+}
+
+/* The block's queries, and everything else zero: what no copy writes must be finite. */
+static __device__ void start_block(const low_block &b, const msxk_low *qkv, bool wide) {
+    int rows = b.s.queries + 4 * KEYS, pieces = (int)(wide ? b.s.dim / 8 : b.s.dim);
+    for (int i = threadIdx.x; i < rows * b.stride / 8; i += blockDim.x)
+        reinterpret_cast<uint4 *>(b.q)[i] = make_uint4(0, 0, 0, 0);
+    __syncthreads();
+    for (int i = threadIdx.x; i < b.s.queries * pieces; i += blockDim.x) {
+        int row = i / pieces, index = b.w.first + row;
+        if (index >= b.queries) break;
+        copy_piece(b.q + row * b.stride,
+                   qkv + msxk_token(b.s, b.w, index / b.w.cols, index % b.w.cols) * 3 * b.s.width +
+                       b.w.head * b.s.dim,
+                   i % pieces, wide);
+    }
+    msxk_copies_commit();
+    msxk_copies_wait<0>();
+    __syncthreads();
+}
+
+/* STEPS: channels / 16. GRID64: global attention over 64 x 64 tokens in blocks of 64 queries. */
+template <class T, int STEPS, bool GRID64>
+static __global__ void __launch_bounds__(GRID64 ? 128 : 256, GRID64 ? 3 : 1)
+    attention_low_kernel(const msxk_low *qkv, const float *qkv_bias, const float *rel_h,
+                         const float *rel_w, msxk_low *out, msxk_attention_shape s, int wide) {
+    MSXK_SHARED(unsigned char, memory);
+    low_areas at = low_layout(STEPS * 16, s.queries, s.bias_stride, GRID64);
+    low_block b;
+    b.s = s;
+    b.w = msxk_window_of(s);
+    b.q = reinterpret_cast<msxk_low *>(memory + at.q);
+    b.k = reinterpret_cast<msxk_low *>(memory + at.k);
+    b.v = reinterpret_cast<msxk_low *>(memory + at.v);
+    b.padding = reinterpret_cast<msxk_low *>(memory + at.padding);
+    b.bias_h = reinterpret_cast<float *>(memory + at.bias_h);
+    b.bias_w = reinterpret_cast<float *>(memory + at.bias_w);
+    b.stride = at.stride;
+    b.queries = b.w.rows * b.w.cols;
+    b.keys = s.side * s.side;
+    if (b.w.first >= b.queries) return;
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    start_block(b, qkv, wide);
+    for (int c = threadIdx.x; c < s.dim; c += blockDim.x) {
+        b.padding[c] = msxk_to_low(qkv_bias[s.width + b.w.head * s.dim + c], T());
+        b.padding[b.stride + c] = msxk_to_low(qkv_bias[2 * s.width + b.w.head * s.dim + c], T());
+    }
+
+    uint32_t q[STEPS][4];
+    const msxk_low *mine = b.q + (warp * 16 + lane % 16) * b.stride + lane / 16 * 8;
+#pragma unroll
+    for (int step = 0; step < STEPS; step++) msxk_load_matrices(q[step], mine + step * 16);
+    relative_bias<T, STEPS>(b, b.bias_h, q, rel_h, true);
+    relative_bias<T, STEPS>(b, b.bias_w, q, rel_w, false);
+    __syncthreads();
+    float bias_w[8][4];
+    if (GRID64) {
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                bias_w[n][i] = b.bias_w[(warp * 16 + lane / 4 + i / 2 * 8) * s.bias_stride + n * 8 +
+                                        lane % 4 * 2 + i % 2];
+        __syncthreads(); /* before values overwrite them */
+    }
+
+    float o[2 * STEPS][4], most[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
+#pragma unroll
+    for (int n = 0; n < 2 * STEPS; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) o[n][i] = 0.0f;
+    bool idle = b.w.first + warp * 16 >= b.queries; /* of the window's last block */
+    start_tile(b, qkv, 0, 0, wide);
+    for (int first = 0, buffer = 0; first < b.keys; first += KEYS, buffer ^= 1) {
+        if (first + KEYS < b.keys) {
+            start_tile(b, qkv, first + KEYS, buffer ^ 1, wide);
+            msxk_copies_wait<1>();
+        } else {
+            msxk_copies_wait<0>();
+        }
+        __syncthreads();
+        if (!idle) {
+            float scores[8][4], shrink[2];
+            times_rows<T, STEPS>(scores, q, b.k + buffer * KEYS * b.stride, b.stride);
+            add_bias<GRID64>(b, scores, first, bias_w);
+            soften(scores, most, sum, shrink);
+#pragma unroll
+            for (int n = 0; n < 2 * STEPS; n++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) o[n][i] *= shrink[i / 2];
+            times_values<T, STEPS>(o, scores, b.v + buffer * KEYS * b.stride, b.stride);
+        }
+        __syncthreads(); /* before the next copies write this buffer */
+    }
+    if (!idle) write_out<T, STEPS>(b, o, sum, out, wide);
+}
+
+typedef void low_kernel(const msxk_low *, const float *, const float *, const float *, msxk_low *,
+                        msxk_attention_shape, int);
+
+/* Rows: channels / 16; columns: windows and small grids, the grid of 64. */
+template <class T> static low_kernel *find_kernel(int64_t dim, bool grid64, int *channels) {
+    static const struct {
+        int channels;
+        low_kernel *kernels[2];
+    } all[] = {
+        {16, {attention_low_kernel<T, 1, false>, NULL}},
+        {32, {attention_low_kernel<T, 2, false>, NULL}},
+        {48, {attention_low_kernel<T, 3, false>, NULL}},
+        {64, {attention_low_kernel<T, 4, false>, attention_low_kernel<T, 4, true>}},
+        {80, {attention_low_kernel<T, 5, false>, attention_low_kernel<T, 5, true>}},
+        {128, {attention_low_kernel<T, 8, false>, NULL}},
+    };
+    int i = 0;
+    while (all[i].channels < dim) i++;
+    *channels = all[i].channels;
+    return all[i].kernels[grid64];
+}
+
+int msxk_cuda_attention_low(msx_kdev *dev, const msxk_attention *a) {
+    if (dev->precision != MSXK_FP16 && dev->precision != MSXK_BF16)
+        return msxk_cuda_fail(dev, MSXK_E_ARG,
+                              "attention: low operands, but no low precision is set");
+    /* the area of the values must hold the biases of a grid of 64: it does from 64 channels on */
+    bool grid64 = a->side == 64 && a->grid == 64 && a->dim > 48 && a->dim <= 80;
+    /* warps of a block: 4 for large grids; windows in as few and as equal blocks as 8 warps allow */
+    int64_t most = a->side < a->grid ? a->side : a->grid, warps = 4;
+    if (!grid64) {
+        int64_t needed = (most * most + 15) / 16, blocks = (needed + 7) / 8;
+        warps = (needed + blocks - 1) / blocks;
+    }
+    msxk_attention_shape s = msxk_shape_of(a, (int)warps * 16);
+    int channels;
+    low_kernel *kernel = dev->precision == MSXK_FP16
+                             ? find_kernel<msxk_fp16>(a->dim, grid64, &channels)
+                             : find_kernel<msxk_bf16>(a->dim, grid64, &channels);
+    size_t bytes = (size_t)low_layout(channels, s.queries, s.bias_stride, grid64).total;
+    MSXK_RETURN_IF(msxk_cuda_allow_shared(dev, reinterpret_cast<const void *>(kernel), bytes));
+    const msxk_low *qkv = reinterpret_cast<const msxk_low *>(a->qkv);
+    msxk_low *out = reinterpret_cast<msxk_low *>(a->out);
+    int wide = a->dim % 8 == 0 && ((uintptr_t)qkv | (uintptr_t)out) % 16 == 0;
+    return MSXK_LAUNCH(dev, kernel, (unsigned)msxk_shape_grid(a, s), (unsigned)warps * 32, bytes,
+                       qkv, a->qkv_bias, a->rel_h, a->rel_w, out, s, wide);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The whole network on a CUDA device: the golden vectors of the reference implementation in float32, and
+ * how far tf32, fp16 and bf16 are from it. */
+#include "backends.h"
+#include "model/golden.h"
+#include "model/network.h"
+
+/* The models of a golden folder on a CUDA device. */
+static golden open_golden(const char *name, msx_precision precision, msx_preset preset) {
+    char path[64];
+    msx_checkpoint *weights;
+    golden g = {.ctx = test_ctx()};
+    snprintf(g.name, sizeof g.name, "%s", name);
+    test_ok(g.ctx, msx_device_open(&g.device, g.ctx, "cuda:0"));
+    test_ok(g.ctx, msx_device_set_precision(g.device, precision));
+    snprintf(path, sizeof path, "golden/%s/golden.safetensors", name);
+    test_ok(g.ctx, msx_checkpoint_open(&g.vectors, g.ctx, test_path(path)));
+    snprintf(path, sizeof path, "golden/%s/model.pth", name);
+    test_ok(g.ctx, msx_checkpoint_open(&weights, g.ctx, test_path(path)));
+    test_ok(g.ctx, msx_model_load(&g.model, g.device, weights, preset));
+    msx_checkpoint_free(weights);
+    return g;
+}
+
+/* Relative error of an embedding against the golden one. */
+static double embedding_error(const golden *g, const msx_embedding *e, const char *name) {
+    int64_t n;
+    float *expected = test_tensor(g->vectors, name, &n), *got = malloc((size_t)n * sizeof *got);
+    test_ok(g->ctx, msx_embedding_read(e, 0, got, n));
+    double error = test_relative_l2(got, expected, n);
+    free(expected), free(got);
+    return error;
+}
+
+static double logits_error(const golden *g, const msx_prediction *p, const char *name) {
+    int64_t n;
+    float *expected = test_tensor(g->vectors, name, &n);
+    double error = test_relative_l2(msx_prediction_logits(p, 0), expected, n);
+    free(expected);
+    return error;
+}
+
+/* All boxes of the set "boxes", and one mask prompt. */
+static msx_prompts *boxes_of(const golden *g, const char *set, bool with_mask) {
+    char name[64];
+    int64_t n, n_mask;
+    msx_prompts *prompts;
+    snprintf(name, sizeof name, "%s.boxes", set);
+    float *boxes = test_tensor(g->vectors, name, &n), *mask = NULL;
+    snprintf(name, sizeof name, "%s.mask_input", set);
+    if (with_mask) mask = test_tensor(g->vectors, name, &n_mask);
+    test_ok(g->ctx, msx_prompts_create(&prompts, g->ctx));
+    for (int64_t i = 0; i < n; i += 4) {
+        test_ok(g->ctx, msx_prompts_begin(prompts, 0));
+        test_ok(g->ctx,
+                msx_prompts_box(prompts, boxes[i], boxes[i + 1], boxes[i + 2], boxes[i + 3]));
+        if (mask) test_ok(g->ctx, msx_prompts_mask(prompts, mask, n_mask));
+    }
+    free(boxes), free(mask);
+    return prompts;
+}
+
+static const struct {
+    const char *folder;
+    msx_precision precision;
+} runs[] = {{"a", MSX_PRECISION_FP32}, {"b", MSX_PRECISION_FP32}, {"c", MSX_PRECISION_FP32},
+            {"a", MSX_PRECISION_TF32}, {"a", MSX_PRECISION_FP16}, {"c", MSX_PRECISION_FP16},
+            {"a", MSX_PRECISION_BF16}};
+enum { RUNS = sizeof runs / sizeof *runs };
+
+/* By precision; float32 within the bound that holds on GPUs. */
+START_TEST(embeddings_and_logits_match) {
+    static const double bounds[] = {1e-4, 4e-3, 4e-3, 3e-2};
+    msx_precision precision = runs[_i].precision;
+    golden g = open_golden(runs[_i].folder, precision, MSX_PRESET_SAM);
+    msx_embedding *e = golden_encode_input(&g, "");
+    double error = embedding_error(&g, e, "image_embedding");
+    ck_assert_msg(error <= bounds[precision], "%s %s: embedding is off by %g", g.name,
+                  msx_precision_name(precision), error);
+    for (int with_mask = 0; with_mask < 2; with_mask++) {
+        const char *set = with_mask ? "box_mask" : "boxes";
+        char name[64];
+        msx_prompts *prompts = boxes_of(&g, set, with_mask);
+        msx_prediction *p;
+        test_ok(g.ctx, msx_model_predict(&p, g.model, e, prompts));
+        snprintf(name, sizeof name, "%s.low_res_logits", set);
+        error = logits_error(&g, p, name);
+        ck_assert_msg(error <= 2 * bounds[precision], "%s %s: %s is off by %g", g.name,
+                      msx_precision_name(precision), name, error);
+        msx_prediction_free(p);
+        msx_prompts_free(prompts);
+    }
+    msx_embedding_free(e);
+    golden_close(&g);
+}
+END_TEST
+
+START_TEST(pixels_to_masks_match) {
+    golden g = open_golden("a", MSX_PRECISION_FP32, MSX_PRESET_MEDSAM);
+    msx_image *image = golden_image(&g), *map;
+    msx_embedding *e;
+    test_ok(g.ctx, msx_model_encode(&e, g.model, (const msx_image *const[]){image}, 1));
+    double error = embedding_error(&g, e, "medsam.image_embedding");
+    ck_assert_msg(error <= 1e-4, "%s: embedding is off by %g", g.name, error);
+    msx_prompts *prompts = boxes_of(&g, "box", false);
+    msx_prediction *p;
+    test_ok(g.ctx, msx_model_predict(&p, g.model, e, prompts));
+    test_ok(g.ctx, msx_prediction_map(&map, p, 0, 0));
+    int64_t n;
+    float *expected = test_tensor(g.vectors, "medsam.probability", &n);
+    error = test_relative_l2(msx_image_data(map), expected, n);
+    ck_assert_msg(error <= 1e-4, "%s: probabilities are off by %g", g.name, error);
+    free(expected);
+    msx_image_free(map);
+    msx_image_free(image);
+    msx_prediction_free(p);
+    msx_prompts_free(prompts);
+    msx_embedding_free(e);
+    golden_close(&g);
+}
+END_TEST
+
+START_TEST(batches_and_updates_match) {
+    enum { N = 3 };
+    golden g = open_golden("a", _i ? MSX_PRECISION_BF16 : MSX_PRECISION_FP32, MSX_PRESET_SAM);
+    int64_t pixels, sizes[4 * N], n = g.model->channels * g.model->tokens;
+    float *input = test_tensor(g.vectors, "input", &pixels);
+    float *inputs = malloc((size_t)(N * pixels) * sizeof *inputs);
+    float *one = malloc((size_t)n * sizeof *one), *many = malloc((size_t)n * sizeof *many);
+    for (int64_t i = 0; i < N * pixels; i++) inputs[i] = input[(i + i / pixels * 1009) % pixels];
+    for (int i = 0; i < 4 * N; i++) sizes[i] = g.model->image_size;
+    msx_embedding *e, *batch;
+    test_ok(g.ctx, msx_model_encode_input(&batch, g.model, inputs, sizes, N));
+    for (int i = 0; i < N; i++) {
+        test_ok(g.ctx, msx_model_encode_input(&e, g.model, inputs + i * pixels, sizes, 1));
+        test_ok(g.ctx, msx_embedding_read(e, 0, one, n));
+        test_ok(g.ctx, msx_embedding_read(batch, i, many, n));
+        ck_assert(test_relative_l2(many, one, n) <= (_i ? 1e-2 : 1e-5));
+        msx_embedding_free(e);
+    }
+    msx_checkpoint *changed;
+    test_ok(g.ctx,
+            msx_checkpoint_open(&changed, g.ctx, test_path("golden/merge/finetuned0.safetensors")));
+    test_ok(g.ctx, msx_model_update(g.model, changed, NULL));
+    test_ok(g.ctx, msx_model_encode_input(&e, g.model, inputs, sizes, 1));
+    test_ok(g.ctx, msx_embedding_read(e, 0, many, n));
+    test_ok(g.ctx, msx_embedding_read(batch, 0, one, n));
+    ck_assert(test_relative_l2(many, one, n) > 2e-2);
+    msx_checkpoint_free(changed);
+    msx_embedding_free(e);
+    msx_embedding_free(batch);
+    free(input), free(inputs), free(one), free(many);
+    golden_close(&g);
+}
+END_TEST
+
+/* Two handles on two devices do not know of each other. */
+START_TEST(two_handles_work_side_by_side) {
+    golden a = open_golden("a", MSX_PRECISION_FP32, MSX_PRESET_SAM);
+    golden c = open_golden("a", MSX_PRECISION_FP16, MSX_PRESET_SAM);
+    msx_embedding *ea = golden_encode_input(&a, ""), *ec = golden_encode_input(&c, "");
+    msx_device *other;
+    test_fails(a.ctx, msx_device_open(&other, a.ctx, "cuda:9999"), MSX_E_DEVICE, "GPUs");
+    ck_assert(embedding_error(&a, ea, "image_embedding") <= 1e-4);
+    ck_assert(embedding_error(&c, ec, "image_embedding") <= 4e-3);
+    msx_embedding_free(ea);
+    msx_embedding_free(ec);
+    golden_close(&a);
+    golden_close(&c);
+}
+END_TEST
+
+static Suite *suite(void) {
+    Suite *s = suite_create("cuda: model");
+    TCase *t = tcase_create("golden");
+    tcase_set_timeout(t, 240);
+    tcase_add_loop_test(t, embeddings_and_logits_match, 0, RUNS);
+    tcase_add_test(t, pixels_to_masks_match);
+    tcase_add_loop_test(t, batches_and_updates_match, 0, 2);
+    tcase_add_test(t, two_handles_work_side_by_side);
+    suite_add_tcase(s, t);
+    return s;
+}
+
+int main(void) {
+    return test_cuda_run(suite());
+}
