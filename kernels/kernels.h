@@ -116,9 +116,23 @@ typedef struct msx_kernels {
     int (*sync)(msx_kdev *dev);
     /* 1 when memory of the backend may be read and written by the host directly */
     int host_memory;
+    /* Most bytes that alloc may have handed out at a time (0: no bound), and what is and was in use:
+     * {now, most so far}. NULL where host_memory is 1. */
+    int (*set_budget)(msx_kdev *dev, size_t bytes);
+    void (*usage)(const msx_kdev *dev, size_t bytes[2]);
     /* MSXK_E_ARG, and nothing changed, where the device does not offer it. What is low in memory
      * already keeps its old meaning. */
     int (*set_precision)(msx_kdev *dev, int precision);
+
+    /* -- repeated work -- */
+    /* Calls that are made again and again with the same arguments may be recorded and started as one.
+     * begin returns 1 when the calls that `key` (of `bytes`, compared as bytes) stands for have been
+     * started from a recording, and 0 when the caller is to make them and then call end: with 1, or
+     * with 0 when one of them failed. end returns 1 when nothing came of it all and the calls are to be
+     * made once more, without begin. In between no upload, download, alloc or release. `key` must
+     * change when any argument does. */
+    int (*begin)(msx_kdev *dev, const void *key, size_t bytes);
+    int (*end)(msx_kdev *dev, int complete);
 
     /* -- forward pass -- */
     int (*gemm)(msx_kdev *dev, const msxk_gemm *g);

@@ -39,6 +39,13 @@ typedef enum msx_precision {
  *  models. */
 MSX_API msx_status msx_device_set_precision(msx_device *d, msx_precision precision);
 MSX_API msx_precision msx_device_precision(const msx_device *d);
+/** Bound the memory that models, embeddings and working memory take on a GPU, in bytes; 0 (default): all
+ *  that the GPU has. Beyond it calls fail with MSX_E_NOMEM, and everything stays usable.
+ *  @return MSX_E_UNSUPPORTED for the CPU, whose memory is the context's allocator's. */
+MSX_API msx_status msx_device_set_budget(msx_device *d, int64_t bytes);
+/** Bytes in use on the GPU now and at most so far. @return MSX_E_UNSUPPORTED for the CPU. */
+MSX_API msx_status msx_device_usage(const msx_device *d, int64_t *now, int64_t *most);
+
 /** "fp32", "tf32", "fp16", "bf16"; NULL for other values. */
 MSX_API const char *msx_precision_name(msx_precision precision);
 

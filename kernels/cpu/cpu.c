@@ -106,6 +106,17 @@ static int cpu_set_precision(msx_kdev *dev, int precision) {
     return MSXK_OK;
 }
 
+/* Nothing is recorded: the calls themselves are all there is. */
+static int cpu_begin(msx_kdev *dev, const void *key, size_t bytes) {
+    (void)dev, (void)key, (void)bytes;
+    return 0;
+}
+
+static int cpu_end(msx_kdev *dev, int complete) {
+    (void)dev, (void)complete;
+    return MSXK_OK;
+}
+
 static int cpu_alloc(msx_kdev *dev, void **out, size_t bytes) {
     *out = msxk_cpu_alloc(dev, bytes);
     return *out ? MSXK_OK : MSXK_E_NOMEM;
@@ -140,6 +151,8 @@ const msx_kernels msxk_cpu = {
     .sync = cpu_sync,
     .host_memory = 1,
     .set_precision = cpu_set_precision,
+    .begin = cpu_begin,
+    .end = cpu_end,
 
     /* forward pass */
     .gemm = msxk_cpu_gemm,

@@ -24,6 +24,9 @@ struct msxk_block {
     bool used;
 };
 
+/* Calls that were made before under one key. (graph.cu) */
+struct msxk_graph;
+
 /* What cuBLASLt needs to repeat a product of one shape. (gemm.cu) */
 struct msxk_gemm_plan;
 
@@ -41,6 +44,10 @@ struct msx_kdev {
 
     void *scratch[3]; /* grown on demand, kept until close */
     size_t scratch_bytes[3];
+
+    msxk_graph *graphs; /* of MSXK_GRAPHS */
+    size_t next_graph;
+    msxk_graph *recording; /* between begin and end */
 
     cublasLtHandle_t blas;
     msxk_gemm_plan *plans;
@@ -79,6 +86,11 @@ int msxk_cuda_allow_shared(msx_kdev *dev, const void *kernel, size_t bytes);
 
 int msxk_cuda_make_plans(msx_kdev *dev);
 void msxk_cuda_forget_plans(msx_kdev *dev);
+
+int msxk_cuda_begin(msx_kdev *dev, const void *key, size_t bytes);
+int msxk_cuda_end(msx_kdev *dev, int complete);
+/* Recordings know addresses: they go when one of those is given up. */
+void msxk_cuda_forget_graphs(msx_kdev *dev);
 
 #define MSXK_RETURN_IF(call)                                                                       \
     do {                                                                                           \

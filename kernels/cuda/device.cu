@@ -37,6 +37,9 @@ void *msxk_cuda_host_alloc(msx_kdev *dev, size_t bytes) {
 
 int msxk_cuda_scratch(msx_kdev *dev, int which, size_t bytes, void **out) {
     if (bytes > dev->scratch_bytes[which]) {
+        if (dev->recording)
+            return msxk_cuda_fail(dev, MSXK_E_DEVICE, "memory is asked for inside of a recording");
+        msxk_cuda_forget_graphs(dev); /* they know the old address */
         msxk_cuda_release(dev, dev->scratch[which]);
         dev->scratch[which] = NULL;
         dev->scratch_bytes[which] = 0;
@@ -107,6 +110,7 @@ static void cuda_close(msx_kdev *dev) {
     if (dev->stream) {
         cudaSetDevice(dev->index);
         cudaStreamSynchronize(dev->stream);
+        msxk_cuda_forget_graphs(dev);
         msxk_cuda_forget_plans(dev);
         msxk_cuda_trim(dev, true);
         if (dev->blas) cublasLtDestroy(dev->blas);
@@ -129,6 +133,16 @@ static int cuda_set_precision(msx_kdev *dev, int precision) {
         return msxk_cuda_fail(dev, MSXK_E_ARG, "it computes in fp32, tf32, fp16 and bf16");
     dev->precision = precision;
     return MSXK_OK;
+}
+
+static int cuda_set_budget(msx_kdev *dev, size_t bytes) {
+    dev->budget = bytes;
+    return MSXK_OK;
+}
+
+static void cuda_usage(const msx_kdev *dev, size_t bytes[2]) {
+    bytes[0] = dev->used;
+    bytes[1] = dev->peak;
 }
 
 static int cuda_sync(msx_kdev *dev) {
@@ -189,7 +203,11 @@ const msx_kernels msxk_cuda = {
     .copy = on_device<cuda_copy>::run,
     .sync = on_device<cuda_sync>::run,
     .host_memory = 0,
+    .set_budget = cuda_set_budget,
+    .usage = cuda_usage,
     .set_precision = cuda_set_precision,
+    .begin = OP(begin),
+    .end = OP(end),
 
     /* forward pass */
     .gemm = OP(gemm),

@@ -232,10 +232,17 @@ static msx_status make_masks(msx_model *m, msx__chunk *c) {
     return MSX_OK;
 }
 
-msx_status msx__decode(msx_model *m, msx__chunk *c) {
+static msx_status run_decoder(msx_model *m, void *payload) {
+    msx__chunk *c = payload;
     for (int64_t i = 0; i < m->layers; i++) MSX_TRY(run_layer(m, m->two_way + i, i == 0, c));
     MSX_TRY(token_to_image(m, &m->final, &m->final_norm, c));
     MSX_TRY(upscale(m, c));
     MSX_TRY(make_masks(m, c));
     return run_mlp(m, &m->iou, c, 0, c->iou, m->masks);
+}
+
+msx_status msx__decode(msx_model *m, msx__chunk *c) {
+    msx__repeat_key key = {
+        .what = MSX__REPEAT_DECODE, .memory = c->token, .sizes = {c->prompts, c->tokens}};
+    return msx__repeat(m, key, run_decoder, c);
 }

@@ -106,6 +106,26 @@ msx_status msx_device_set_precision(msx_device *d, msx_precision precision) {
     return MSX_OK;
 }
 
+msx_status msx_device_set_budget(msx_device *d, int64_t bytes) {
+    if (!d) return MSX_E_ARG;
+    if (bytes < 0) return msx__fail(d->ctx, MSX_E_ARG, "a budget of %" PRId64 " bytes", bytes);
+    if (!d->k->set_budget)
+        return msx__fail(d->ctx, MSX_E_UNSUPPORTED, "device %s has no memory of its own", d->name);
+    return msx__device_status(d, d->k->set_budget(d->dev, (size_t)bytes));
+}
+
+msx_status msx_device_usage(const msx_device *d, int64_t *now, int64_t *most) {
+    if (!d) return MSX_E_ARG;
+    if (!now || !most) return msx__fail(d->ctx, MSX_E_ARG, "msx_device_usage: NULL argument");
+    if (!d->k->usage)
+        return msx__fail(d->ctx, MSX_E_UNSUPPORTED, "device %s has no memory of its own", d->name);
+    size_t bytes[2];
+    d->k->usage(d->dev, bytes);
+    *now = (int64_t)bytes[0];
+    *most = (int64_t)bytes[1];
+    return MSX_OK;
+}
+
 msx_status msx__device_status(const msx_device *d, int code) {
     static const msx_status statuses[] = {
         [-MSXK_OK] = MSX_OK,

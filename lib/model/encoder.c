@@ -78,34 +78,57 @@ static msx_status run_neck(msx_model *m, int64_t batch, float *x, float *y, floa
     return msx__norm_run(m, &m->neck_norm2, out, out, rows, MSX__ENCODER_EPS, MSXK_ACT_NONE);
 }
 
-msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *out) {
-    int64_t n = m->tokens, floats = batch * n * m->width;
-    int64_t narrow = batch * narrow_floats(m), wide = mixed(m, batch * wide_floats(m));
-    int64_t pixels = batch * 3 * m->image_size * m->image_size;
-    bool host = m->device->k->host_memory;
-    float *memory, *x, *y, *h;
-    MSX_TRY(msx__model_work(m,
-                            msx__carved(narrow) + msx__carved(mixed(m, narrow)) +
-                                msx__carved(wide) + (host ? 0 : msx__carved(pixels)),
-                            &memory));
-    x = msx__carve(&memory, narrow);
-    y = msx__carve(&memory, mixed(m, narrow));
-    h = msx__carve(&memory, wide);
-    if (!host) {
-        MSX_RUN(m->device, upload, memory, input, (size_t)pixels * sizeof *input);
-        input = memory;
-    }
+/* Memory of one batch. */
+typedef struct encoding {
+    int64_t batch;
+    const float *input; /* (B,3,S,S) */
+    float *x, *y, *h, *out;
+} encoding;
+
+/* Everything from the input to `out`. */
+static msx_status run_encoder(msx_model *m, void *payload) {
+    const encoding *e = payload;
+    int64_t n = m->tokens, floats = e->batch * n * m->width;
     if (m->low)
-        MSX_RUN(m->device, patchify_low, (msxk_low *)(void *)h, input, batch, m->grid, m->patch);
+        MSX_RUN(m->device, patchify_low, (msxk_low *)(void *)e->h, e->input, e->batch, m->grid,
+                m->patch);
     else
-        MSX_RUN(m->device, patchify, h, input, batch, m->grid, m->patch);
-    MSX_TRY(msx__linear_add_mixed(m, &m->patch_embed, x, h, batch, n, NULL));
-    msx__tap(m, "patch_embed", 0, x, floats);
-    MSX_RUN(m->device, add_rows, x, x, m->pos_embed, batch, n * m->width);
+        MSX_RUN(m->device, patchify, e->h, e->input, e->batch, m->grid, m->patch);
+    MSX_TRY(msx__linear_add_mixed(m, &m->patch_embed, e->x, e->h, e->batch, n, NULL));
+    msx__tap(m, "patch_embed", 0, e->x, floats);
+    MSX_RUN(m->device, add_rows, e->x, e->x, m->pos_embed, e->batch, n * m->width);
     for (int64_t i = 0; i < m->depth; i++) {
         MSX_TRY(msx__check_cancel(m->ctx));
-        MSX_TRY(run_block(m, m->blocks + i, batch, x, y, h));
-        msx__tap(m, "block", i, x, floats);
+        MSX_TRY(run_block(m, m->blocks + i, e->batch, e->x, e->y, e->h));
+        msx__tap(m, "block", i, e->x, floats);
     }
-    return run_neck(m, batch, x, y, h, out);
+    return run_neck(m, e->batch, e->x, e->y, e->h, e->out);
+}
+
+/* On a device of its own the input and the result have places in the working memory, so that the same
+ * calls with the same arguments come again for every batch. */
+msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *out) {
+    int64_t narrow = batch * narrow_floats(m), wide = mixed(m, batch * wide_floats(m));
+    int64_t pixels = batch * 3 * m->image_size * m->image_size;
+    int64_t result = batch * m->tokens * m->channels;
+    bool host = m->device->k->host_memory;
+    float *memory;
+    MSX_TRY(msx__model_work(m,
+                            msx__carved(narrow) + msx__carved(mixed(m, narrow)) +
+                                msx__carved(wide) +
+                                (host ? 0 : msx__carved(pixels) + msx__carved(result)),
+                            &memory));
+    encoding e = {.batch = batch, .input = input, .out = out};
+    msx__repeat_key key = {.what = MSX__REPEAT_ENCODE, .memory = memory, .sizes = {batch}};
+    e.x = msx__carve(&memory, narrow);
+    e.y = msx__carve(&memory, mixed(m, narrow));
+    e.h = msx__carve(&memory, wide);
+    if (host) return run_encoder(m, &e);
+    float *there = msx__carve(&memory, pixels);
+    e.input = there;
+    e.out = msx__carve(&memory, result);
+    MSX_RUN(m->device, upload, there, input, (size_t)pixels * sizeof *input);
+    MSX_TRY(msx__repeat(m, key, run_encoder, &e));
+    MSX_RUN(m->device, copy, out, e.out, (size_t)result * sizeof *out);
+    return MSX_OK;
 }

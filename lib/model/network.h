@@ -102,7 +102,8 @@ struct msx_model {
     msx__lane *lanes; /* lanes.h */
     int n_lanes;
 
-    uint64_t stamp; /* of these weights: no other model of the process has or had it */
+    uint64_t serial; /* of this model: no other one of the process has or had it */
+    uint64_t stamp;  /* of these weights; likewise */
     char encoder_hash[MSX__SHA256_HEX]; /* "" until embedding_file.c needs it */
 
     msx__tap_fn tap; /* may be NULL */
@@ -131,6 +132,17 @@ msx_status msx__linear_add_mixed(msx_model *m, const msx__linear *l, float *y, c
                                  int64_t batch, int64_t rows, const float *residual);
 msx_status msx__norm_run_mixed(msx_model *m, const msx__norm *n, void *y, const float *x,
                                int64_t rows, float eps);
+
+/* Do `body`, which only runs ops on memory whose addresses `key` determines, or start a recording of it.
+ * Keys of a model: what it does, its working memory, and sizes. */
+typedef struct msx__repeat_key {
+    uint64_t model; /* set here */
+    const void *memory;
+    int64_t what, sizes[2];
+} msx__repeat_key;
+enum { MSX__REPEAT_ENCODE = 1, MSX__REPEAT_DECODE = 2 };
+typedef msx_status (*msx__body_fn)(msx_model *m, void *payload);
+msx_status msx__repeat(msx_model *m, msx__repeat_key key, msx__body_fn body, void *payload);
 
 /* At least `floats` floats of working memory, valid until the next call. */
 msx_status msx__model_work(msx_model *m, int64_t floats, float **out);

@@ -80,6 +80,19 @@ msx_status msx__norm_run_mixed(msx_model *m, const msx__norm *n, void *y, const 
     return MSX_OK;
 }
 
+msx_status msx__repeat(msx_model *m, msx__repeat_key key, msx__body_fn body, void *payload) {
+    msx_device *d = m->device;
+    if (m->tap) return body(m, payload); /* it reads results in between */
+    key.model = m->serial;
+    int code = d->k->begin(d->dev, &key, sizeof key);
+    if (code < 0) return msx__device_status(d, code);
+    if (code > 0) return MSX_OK;
+    msx_status status = body(m, payload);
+    code = d->k->end(d->dev, status == MSX_OK);
+    if (code > 0) return body(m, payload);
+    return status == MSX_OK ? msx__device_status(d, code) : status;
+}
+
 msx_status msx__model_work(msx_model *m, int64_t floats, float **out) {
     if (floats > m->work_floats) {
         msx__device_release(m->device, m->work);

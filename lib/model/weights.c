@@ -124,6 +124,7 @@ msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpo
     device->models++;
     m->preset = preset;
     renew(m);
+    m->serial = m->stamp;
     msx__device_threads(device);
     msx_status status = build(m, c);
     if (status < 0) {

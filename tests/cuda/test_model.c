@@ -154,6 +154,84 @@ START_TEST(batches_and_updates_match) {
 }
 END_TEST
 
+/* The first round runs the calls, the second records them, later ones start the recording: each with an
+ * input of its own, before and after an update of the weights. */
+START_TEST(recorded_calls_follow_their_inputs) {
+    enum { ROUNDS = 5 };
+    golden g = open_golden("a", MSX_PRECISION_FP32, MSX_PRESET_SAM), cpu;
+    golden_open(&cpu, "a", MSX_PRESET_SAM);
+    int64_t pixels, sizes[4] = {g.model->image_size, g.model->image_size, g.model->image_size,
+                                g.model->image_size};
+    float *input = test_tensor(g.vectors, "input", &pixels);
+    for (int round = 0; round < 2 * ROUNDS; round++) {
+        if (round == ROUNDS) {
+            msx_checkpoint *changed;
+            const char *path = test_path("golden/merge/finetuned0.safetensors");
+            test_ok(g.ctx, msx_checkpoint_open(&changed, g.ctx, path));
+            test_ok(g.ctx, msx_model_update(g.model, changed, NULL));
+            test_ok(cpu.ctx, msx_model_update(cpu.model, changed, NULL));
+            msx_checkpoint_free(changed);
+        }
+        input[round * 11] += 3;
+        msx_embedding *e[2];
+        msx_prediction *p[2];
+        test_ok(g.ctx, msx_model_encode_input(&e[0], g.model, input, sizes, 1));
+        test_ok(cpu.ctx, msx_model_encode_input(&e[1], cpu.model, input, sizes, 1));
+        msx_prompts *prompts;
+        test_ok(g.ctx, msx_prompts_create(&prompts, g.ctx));
+        test_ok(g.ctx, msx_prompts_begin(prompts, 0));
+        test_ok(g.ctx, msx_prompts_box(prompts, 10 + round, 20, 70, 60 + round));
+        test_ok(g.ctx, msx_model_predict(&p[0], g.model, e[0], prompts));
+        test_ok(cpu.ctx, msx_model_predict(&p[1], cpu.model, e[1], prompts));
+        int64_t n = g.model->masks * 16 * g.model->tokens;
+        double error =
+            test_relative_l2(msx_prediction_logits(p[0], 0), msx_prediction_logits(p[1], 0), n);
+        ck_assert_msg(error <= 1e-4, "round %d: relative error %g", round, error);
+        for (int i = 0; i < 2; i++) {
+            msx_prediction_free(p[i]);
+            msx_embedding_free(e[i]);
+        }
+        msx_prompts_free(prompts);
+    }
+    free(input);
+    golden_close(&cpu);
+    golden_close(&g);
+}
+END_TEST
+
+/* Too small a budget is an error that names it; with a larger one the same handle works. */
+START_TEST(a_budget_bounds_what_models_take) {
+    golden g = open_golden("a", MSX_PRECISION_FP32, MSX_PRESET_SAM);
+    int64_t loaded, most, after;
+    test_ok(g.ctx, msx_device_usage(g.device, &loaded, &most));
+    ck_assert(loaded > 0 && most >= loaded);
+    test_ok(g.ctx, msx_device_set_budget(g.device, loaded + 1000));
+    int64_t pixels, side = g.model->image_size, sizes[4] = {side, side, side, side};
+    float *input = test_tensor(g.vectors, "input", &pixels);
+    msx_embedding *e;
+    test_fails(g.ctx, msx_model_encode_input(&e, g.model, input, sizes, 1), MSX_E_NOMEM,
+               "of a budget of");
+    test_ok(g.ctx, msx_device_usage(g.device, &after, &most));
+    ck_assert_int_eq(after, loaded);
+    test_ok(g.ctx, msx_device_set_budget(g.device, (int64_t)200 << 20));
+    e = golden_encode_input(&g, "");
+    ck_assert(embedding_error(&g, e, "image_embedding") <= 1e-4);
+    test_ok(g.ctx, msx_device_usage(g.device, &after, &most));
+    ck_assert(after > loaded && most <= (int64_t)200 << 20);
+    test_fails(g.ctx, msx_device_set_budget(g.device, -1), MSX_E_ARG, "-1");
+    msx_embedding_free(e);
+    free(input);
+    golden_close(&g);
+    msx_ctx *ctx = test_ctx();
+    msx_device *cpu;
+    test_ok(ctx, msx_device_open(&cpu, ctx, "cpu"));
+    test_fails(ctx, msx_device_set_budget(cpu, 1), MSX_E_UNSUPPORTED, "no memory of its own");
+    test_fails(ctx, msx_device_usage(cpu, &after, &most), MSX_E_UNSUPPORTED, "cpu");
+    msx_device_free(cpu);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
 /* Two handles on two devices do not know of each other. */
 START_TEST(two_handles_work_side_by_side) {
     golden a = open_golden("a", MSX_PRECISION_FP32, MSX_PRESET_SAM);
@@ -178,6 +256,8 @@ static Suite *suite(void) {
     tcase_add_test(t, pixels_to_masks_match);
     tcase_add_loop_test(t, batches_and_updates_match, 0, 2);
     tcase_add_test(t, two_handles_work_side_by_side);
+    tcase_add_test(t, recorded_calls_follow_their_inputs);
+    tcase_add_test(t, a_budget_bounds_what_models_take);
     suite_add_tcase(s, t);
     return s;
 }

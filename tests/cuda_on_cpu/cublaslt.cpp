@@ -61,6 +61,31 @@ bool epilogue_is_offered(uint32_t e) {
            e == CUBLASLT_EPILOGUE_BIAS || e == CUBLASLT_EPILOGUE_RELU_BIAS;
 }
 
+void multiply(const on_cpu_matmul &d, float scale, float keep, const void *a,
+              const on_cpu_layout &la, const void *b, const on_cpu_layout &lb, const void *c,
+              const on_cpu_layout &lc, void *out, const on_cpu_layout &lout) {
+    bool tf32 = d.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+    bool relu = d.epilogue & CUBLASLT_EPILOGUE_RELU, bias = d.epilogue & CUBLASLT_EPILOGUE_BIAS;
+    uint64_t m = lout.rows, n = lout.cols, k = d.transa ? la.rows : la.cols;
+    for (int64_t p = 0; p < lout.batch; p++) {
+        std::vector<float> left = fetch(a, &la, p, tf32), right = fetch(b, &lb, p, tf32),
+                           sums(m * n);
+        cblas_sgemm(CblasColMajor, d.transa ? CblasTrans : CblasNoTrans,
+                    d.transb ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, scale,
+                    left.data(), (blasint)la.rows, right.data(), (blasint)lb.rows, 0.0f,
+                    sums.data(), (blasint)m);
+        for (uint64_t j = 0; j < n; j++)
+            for (uint64_t i = 0; i < m; i++) {
+                int64_t at = p * lc.stride + (int64_t)j * lc.ld + (int64_t)i;
+                float x = sums[j * m + i];
+                if (keep != 0) x += keep * widen(c, lc.type, at);
+                if (bias) x += widen(d.bias, lout.type, (int64_t)i);
+                if (relu && x < 0) x = 0;
+                store(out, lout.type, p * lout.stride + (int64_t)j * lout.ld + (int64_t)i, x);
+            }
+    }
+}
+
 template <class T> cublasStatus_t set(T *to, const void *value, size_t bytes) {
     if (bytes != sizeof *to) return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(to, value, bytes);
@@ -156,29 +181,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
                               const void *a, cublasLtMatrixLayout_t la, const void *b,
                               cublasLtMatrixLayout_t lb, const void *beta, const void *c,
                               cublasLtMatrixLayout_t lc, void *out, cublasLtMatrixLayout_t lout,
-                              const cublasLtMatmulAlgo_t *, void *, size_t, cudaStream_t) {
-    bool tf32 = d->compute == CUBLAS_COMPUTE_32F_FAST_TF32;
-    bool relu = d->epilogue & CUBLASLT_EPILOGUE_RELU, bias = d->epilogue & CUBLASLT_EPILOGUE_BIAS;
+                              const cublasLtMatmulAlgo_t *, void *, size_t, cudaStream_t stream) {
+    bool bias = d->epilogue & CUBLASLT_EPILOGUE_BIAS;
     float scale = *static_cast<const float *>(alpha), keep = *static_cast<const float *>(beta);
     uint64_t m = lout->rows, n = lout->cols, k = d->transa ? la->rows : la->cols;
     if ((d->transa ? la->cols : la->rows) != m || (d->transb ? lb->rows : lb->cols) != n ||
         (d->transb ? lb->cols : lb->rows) != k || (bias && !d->bias))
         return CUBLAS_STATUS_INVALID_VALUE;
-    for (int64_t p = 0; p < lout->batch; p++) {
-        std::vector<float> left = fetch(a, la, p, tf32), right = fetch(b, lb, p, tf32), sums(m * n);
-        cblas_sgemm(CblasColMajor, d->transa ? CblasTrans : CblasNoTrans,
-                    d->transb ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k,
-                    scale, left.data(), (blasint)la->rows, right.data(), (blasint)lb->rows, 0.0f,
-                    sums.data(), (blasint)m);
-        for (uint64_t j = 0; j < n; j++)
-            for (uint64_t i = 0; i < m; i++) {
-                int64_t at = p * lc->stride + (int64_t)j * lc->ld + (int64_t)i;
-                float x = sums[j * m + i];
-                if (keep != 0) x += keep * widen(c, lc->type, at);
-                if (bias) x += widen(d->bias, lout->type, (int64_t)i);
-                if (relu && x < 0) x = 0;
-                store(out, lout->type, p * lout->stride + (int64_t)j * lout->ld + (int64_t)i, x);
-            }
-    }
+    /* a graph outlives the descriptions of its products */
+    on_cpu::submit(stream, [=, d = *d, la = *la, lb = *lb, lc = *lc, lout = *lout] {
+        multiply(d, scale, keep, a, la, b, lb, c, lc, out, lout);
+    });
     return CUBLAS_STATUS_SUCCESS;
 }

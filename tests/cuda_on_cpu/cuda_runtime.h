@@ -87,7 +87,10 @@ enum cudaDeviceAttr {
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum { cudaStreamNonBlocking = 1 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 typedef struct on_cpu_stream *cudaStream_t;
+typedef struct on_cpu_graph *cudaGraph_t;
+typedef struct on_cpu_graph *cudaGraphExec_t;
 
 const char *cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError(void);
@@ -103,14 +106,22 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                          unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute, int value);
 
 /* ---- the grid (grid.cpp) -------------------------------------------------------------------------- */
 
 namespace on_cpu {
 
-void run(dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-         const std::function<void()> &kernel);
+void run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel);
+/* At once, or when the graph is started that the stream is being captured for. */
+void submit(cudaStream_t stream, const std::function<void()> &work);
 void *shared_memory(void);
 void block_barrier(void);
 void warp_barrier(unsigned mask);
@@ -131,7 +142,7 @@ template <class... PARAMETERS, class... ARGUMENTS>
 void launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
             void (*kernel)(PARAMETERS...), ARGUMENTS... arguments) {
     std::tuple<PARAMETERS...> kept(arguments...);
-    run(grid, block, shared, stream, [kernel, kept] { std::apply(kernel, kept); });
+    submit(stream, [=] { run(grid, block, shared, [&] { std::apply(kernel, kept); }); });
 }
 
 /* The value of lane `source(lane)`. */

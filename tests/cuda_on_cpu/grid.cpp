@@ -221,7 +221,7 @@ void run_block() {
 
 namespace on_cpu {
 
-void run(dim3 grid, dim3 block, size_t shared, cudaStream_t, const std::function<void()> &kernel) {
+void run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &kernel) {
     unsigned threads = block.x * block.y * block.z;
     if (!threads || threads > max_threads || threads % 32)
         stop("a block is not made of whole warps");

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <stdlib.h>
+#include <vector>
 
 namespace {
 
@@ -24,9 +25,21 @@ cudaError_t fail(cudaError_t error) {
 
 } // namespace
 
+struct on_cpu_graph {
+    std::vector<std::function<void()>> work;
+};
+
 struct on_cpu_stream {
     int device;
+    on_cpu_graph *capture;
 };
+
+void on_cpu::submit(cudaStream_t stream, const std::function<void()> &work) {
+    if (stream->capture)
+        stream->capture->work.push_back(work);
+    else
+        work();
+}
 
 const char *cudaGetErrorString(cudaError_t error) {
     switch (error) {
@@ -105,19 +118,54 @@ cudaError_t cudaFree(void *memory) {
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-    memmove(to, from, bytes);
+// Copies from and to the host may not be captured: kernels/cuda makes none between begin and end.
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+    if (stream->capture && kind != cudaMemcpyDeviceToDevice) return fail(cudaErrorInvalidValue);
+    on_cpu::submit(stream, [=] { memmove(to, from, bytes); });
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
-    memset(to, value, bytes);
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+    on_cpu::submit(stream, [=] { memset(to, value, bytes); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    if (stream->capture) return fail(cudaErrorInvalidValue);
+    stream->capture = new on_cpu_graph();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    *graph = stream->capture;
+    stream->capture = nullptr;
+    return *graph ? cudaSuccess : fail(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                          unsigned long long) {
+    *exec = new on_cpu_graph(*graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+    for (const auto &work : exec->work) work();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+    delete exec;
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-    *stream = new on_cpu_stream{current_device};
+    *stream = new on_cpu_stream{current_device, nullptr};
     return cudaSuccess;
 }
 
@@ -126,8 +174,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-    return cudaSuccess;
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    return stream->capture ? fail(cudaErrorInvalidValue) : cudaSuccess;
 }
 
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int value) {
