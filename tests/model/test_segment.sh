@@ -190,7 +190,7 @@ refuses 2 "along axis k does not lie in" --model "$model" --image "$volume" --po
 refuses 2 "is not 4 numbers" --model "$model" --image "$volume" --point 1,1,1 -o refused.nii.gz
 refuses 2 "mean 'box'" --model "$model" --image "$volume" --boxes boxes.csv --propagate bx \
     -o refused.nii.gz
-refuses 5 "not installed" --model "$model" --image "$image" --box 1,1,9,9 --device cuda:0 \
+refuses 5 "device cuda:9999: " --model "$model" --image "$image" --box 1,1,9,9 --device cuda:9999 \
     -o refused.png
 
 # ---- the example ------------------------------------------------------------------------------------
