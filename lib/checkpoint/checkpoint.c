@@ -313,6 +313,47 @@ msx_status msx__checkpoint_hash_reads(msx_checkpoint *c) {
     return MSX_OK;
 }
 
+void msx__checkpoint_settle_hashes(msx_checkpoint *const *c, size_t n) {
+    msx__file_tap *waiting[MSX__TAPS];
+    size_t many = 0;
+    for (size_t k = 0; k < n; k++)
+        for (int64_t i = 0; c[k]->taps && i <= c[k]->n_shards; i++) {
+            if (!c[k]->taps[i].n_waiting) continue;
+            waiting[many++] = &c[k]->taps[i];
+            if (many < MSX__TAPS) continue;
+            msx__file_tap_settle(waiting, many);
+            many = 0;
+        }
+    msx__file_tap_settle(waiting, many);
+}
+
+/* Where a file's hash is to be brought to; negative: nowhere. `shard` from 0, the file itself last. */
+static int64_t hash_target(const msx_checkpoint *c, int64_t shard, const char *tensor) {
+    const msx__file *f = shard < c->n_shards ? &c->shards[shard]->file : &c->file;
+    if (!tensor) return f->size;
+    int64_t i = msx_checkpoint_find(c, tensor);
+    if (i < 0) return -1;
+    int64_t in = c->tensors[i].shard ? c->tensors[i].shard - 1 : c->n_shards;
+    return in == shard ? c->tensors[i].offset : -1;
+}
+
+void msx__checkpoint_hash_ahead(msx_checkpoint *const *c, size_t n, const char *tensor) {
+    const msx__file *files[MSX__TAPS];
+    int64_t ends[MSX__TAPS];
+    size_t many = 0;
+    for (size_t k = 0; k < n; k++)
+        for (int64_t i = 0; c[k]->taps && i <= c[k]->n_shards; i++) {
+            int64_t end = hash_target(c[k], i, tensor);
+            if (end <= c[k]->taps[i].next) continue;
+            files[many] = i < c[k]->n_shards ? &c[k]->shards[i]->file : &c[k]->file;
+            ends[many++] = end;
+            if (many < MSX__TAPS) continue;
+            (void)msx__file_hash_up_to(files, ends, many);
+            many = 0;
+        }
+    (void)msx__file_hash_up_to(files, ends, many);
+}
+
 msx_status msx_checkpoint_sha256(msx_checkpoint *c, char out[65]) {
     if (!c || !out) return c ? msx__fail(c->ctx, MSX_E_ARG, "out is NULL") : MSX_E_ARG;
     out[0] = 0;

@@ -96,7 +96,7 @@ static msx_status read_contiguous(const msx_checkpoint *c, const msx__tensor *t,
     char raw[CHUNK];
     int64_t size = (int64_t)msx_dtype_size(t->dtype), step = CHUNK / size;
     if (t->dtype == MSX_DTYPE_F32) {
-        MSX_TRY(msx__file_read(&c->file, t->offset, out, (size_t)(t->elements * size)));
+        MSX_TRY(msx__file_read_lasting(&c->file, t->offset, out, (size_t)(t->elements * size)));
         if (crc) *crc = crc32_z(*crc, (const Bytef *)out, (size_t)(t->elements * size));
         return MSX_OK;
     }

@@ -7,8 +7,14 @@
 #include <medsamix/checkpoint.h>
 
 /* From now on reading tensors of a file also computes its SHA-256, and msx_checkpoint_sha256 reads
- * only the bytes that no tensor needed. One thread at a time may use the checkpoint. */
+ * only the bytes that no tensor needed. One thread at a time may use the checkpoint. What a tensor was
+ * read into must stay as it is until the hashes are settled. */
 msx_status msx__checkpoint_hash_reads(msx_checkpoint *c);
+/* Of n checkpoints together, which is faster than one after the other: hash what was read; hash up to
+ * where a tensor begins, or to the end (NULL). A file that cannot be read stays behind and fails when it
+ * is read itself. */
+void msx__checkpoint_settle_hashes(msx_checkpoint *const *c, size_t n);
+void msx__checkpoint_hash_ahead(msx_checkpoint *const *c, size_t n, const char *tensor);
 
 /* Add a tensor without data to a checkpoint in memory that is then saved from a source. */
 msx_status msx__checkpoint_declare(msx_checkpoint *c, const char *name, int rank,

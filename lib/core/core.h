@@ -84,7 +84,7 @@ void msx__format_double(double value, char out[32]);
 /* Parse a whole string as a double, with '.' in every locale; false when anything is left over. */
 bool msx__parse_double(const char *text, double *out);
 
-/* ---- hashes (hash.c) ---------------------------------------------------------------------------- */
+/* ---- hashes (hash.c, hash_lanes.c) --------------------------------------------------------------- */
 
 #define MSX__SHA256_HEX 65 /* 64 digits and a NUL */
 
@@ -93,6 +93,9 @@ typedef struct msx__sha256 {
 } msx__sha256;
 void msx__sha256_begin(msx__sha256 *h);
 void msx__sha256_add(msx__sha256 *h, const void *bytes, size_t n);
+/* n different hashes at once, which is faster than one after the other (hash_lanes.c). */
+void msx__sha256_add_all(msx__sha256 *const *h, const void *const *bytes, const size_t *size,
+                         size_t n);
 void msx__sha256_hex(msx__sha256 *h, char out[MSX__SHA256_HEX]);
 
 /* FNV-1a, for keys of generators and tables; not against adversaries. */

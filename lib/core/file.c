@@ -56,18 +56,58 @@ static msx_status read_all(const msx__file *f, int64_t offset, char *p, size_t n
     return MSX_OK;
 }
 
-/* Bring the hash of the tap up to a byte. */
-static msx_status hash_up_to(const msx__file *f, int64_t end) {
-    char chunk[1 << 16];
-    while (f->tap->next < end) {
-        MSX_TRY(msx__check_cancel(f->ctx));
-        int64_t left = end - f->tap->next;
-        size_t n = left < (int64_t)sizeof chunk ? (size_t)left : sizeof chunk;
-        MSX_TRY(read_all(f, f->tap->next, chunk, n));
-        msx__sha256_add(&f->tap->hash, chunk, n);
-        f->tap->next += (int64_t)n;
+void msx__file_tap_settle(msx__file_tap *const *taps, size_t n) {
+    msx__sha256 *hashes[MSX__TAPS];
+    const void *bytes[MSX__TAPS];
+    size_t sizes[MSX__TAPS];
+    for (size_t i = 0; i < n; i++) {
+        hashes[i] = &taps[i]->hash;
+        bytes[i] = taps[i]->waiting;
+        sizes[i] = taps[i]->n_waiting;
+        taps[i]->n_waiting = 0;
+    }
+    msx__sha256_add_all(hashes, bytes, sizes, n);
+}
+
+/* One piece of every file that is not there yet; `more` when there was one. */
+static msx_status hash_pieces(const msx__file *const *files, const int64_t *ends, size_t n,
+                              bool *more) {
+    char pieces[MSX__TAPS][1 << 15];
+    msx__sha256 *hashes[MSX__TAPS] = {NULL};
+    const void *bytes[MSX__TAPS] = {NULL};
+    size_t sizes[MSX__TAPS] = {0}, many = 0;
+    for (size_t i = 0; i < n; i++) {
+        msx__file_tap *tap = files[i]->tap;
+        int64_t left = ends[i] - tap->next;
+        if (left <= 0) continue;
+        sizes[many] = left < (int64_t)sizeof *pieces ? (size_t)left : sizeof *pieces;
+        MSX_TRY(read_all(files[i], tap->next, pieces[many], sizes[many]));
+        hashes[many] = &tap->hash;
+        bytes[many] = pieces[many];
+        many++;
+    }
+    msx__sha256_add_all(hashes, bytes, sizes, many);
+    *more = many > 0;
+    for (size_t i = 0, k = 0; i < n; i++)
+        if (files[i]->tap->next < ends[i]) files[i]->tap->next += (int64_t)sizes[k++];
+    return MSX_OK;
+}
+
+msx_status msx__file_hash_up_to(const msx__file *const *files, const int64_t *ends, size_t n) {
+    msx__file_tap *taps[MSX__TAPS];
+    size_t waiting = 0;
+    for (size_t i = 0; i < n; i++)
+        if (files[i]->tap->n_waiting) taps[waiting++] = files[i]->tap;
+    msx__file_tap_settle(taps, waiting);
+    for (bool more = n > 0; more;) {
+        MSX_TRY(msx__check_cancel(files[0]->ctx));
+        MSX_TRY(hash_pieces(files, ends, n, &more));
     }
     return MSX_OK;
+}
+
+static msx_status hash_up_to(const msx__file *f, int64_t end) {
+    return msx__file_hash_up_to(&f, &end, 1);
 }
 
 /* Each piece is hashed while it is in the cache. */
@@ -90,13 +130,29 @@ static msx_status read_and_hash(const msx__file *f, int64_t offset, char *p, siz
     return MSX_OK;
 }
 
+static msx_status check_range(const msx__file *f, int64_t offset, size_t n) {
+    if (offset >= 0 && offset <= f->size && n <= (uint64_t)(f->size - offset)) return MSX_OK;
+    return msx__fail(f->ctx, MSX_E_FORMAT,
+                     "%s: byte %" PRId64 ": %zu bytes expected but the file has %" PRId64
+                     "; it is truncated, fetch it again",
+                     f->path, offset, n, f->size);
+}
+
 msx_status msx__file_read(const msx__file *f, int64_t offset, void *out, size_t n) {
-    if (offset < 0 || offset > f->size || n > (uint64_t)(f->size - offset))
-        return msx__fail(f->ctx, MSX_E_FORMAT,
-                         "%s: byte %" PRId64 ": %zu bytes expected but the file has %" PRId64
-                         "; it is truncated, fetch it again",
-                         f->path, offset, n, f->size);
+    MSX_TRY(check_range(f, offset, n));
     return f->tap ? read_and_hash(f, offset, out, n) : read_all(f, offset, out, n);
+}
+
+msx_status msx__file_read_lasting(const msx__file *f, int64_t offset, void *out, size_t n) {
+    MSX_TRY(check_range(f, offset, n));
+    if (f->tap && (f->tap->n_waiting || f->tap->next < offset)) MSX_TRY(hash_up_to(f, offset));
+    MSX_TRY(read_all(f, offset, out, n));
+    int64_t end = offset + (int64_t)n;
+    if (!f->tap || end <= f->tap->next) return MSX_OK;
+    f->tap->n_waiting = (size_t)(end - f->tap->next);
+    f->tap->waiting = (char *)out + (n - f->tap->n_waiting);
+    f->tap->next = end;
+    return MSX_OK;
 }
 
 msx_status msx__read_whole(msx_ctx *ctx, const char *path, int64_t limit, char **out,
@@ -127,8 +183,8 @@ msx_status msx__read_whole(msx_ctx *ctx, const char *path, int64_t limit, char *
 }
 
 void msx__file_tap_begin(msx__file_tap *tap) {
+    *tap = (msx__file_tap){.next = 0};
     msx__sha256_begin(&tap->hash);
-    tap->next = 0;
 }
 
 msx_status msx__file_hash(const msx__file *f, char out[MSX__SHA256_HEX]) {

@@ -11,7 +11,9 @@
  * an earlier read is in it already. So reads in any order hash every byte once. */
 typedef struct msx__file_tap {
     msx__sha256 hash;
-    int64_t next; /* all bytes before this one are in the hash */
+    int64_t next;        /* all bytes before this one are in the hash, or wait to be */
+    const void *waiting; /* bytes of the last lasting read that are not in the hash yet */
+    size_t n_waiting;
 } msx__file_tap;
 
 typedef struct msx__file {
@@ -30,11 +32,19 @@ void msx__file_close(msx__file *f); /* accepts a zeroed struct */
  * threads may read at the same time. */
 msx_status msx__file_read(const msx__file *f, int64_t offset, void *out, size_t n);
 
+/* As above into memory that stays as it is until the tap is settled or used again: several files are hashed
+ * faster together. */
+msx_status msx__file_read_lasting(const msx__file *f, int64_t offset, void *out, size_t n);
+
 /* The whole file with a NUL behind it, at most `limit` bytes. Released with msx__free. */
 msx_status msx__read_whole(msx_ctx *ctx, const char *path, int64_t limit, char **out,
                            size_t *bytes);
 
 void msx__file_tap_begin(msx__file_tap *tap);
+/* For n <= MSX__TAPS files at once: hash what waits; read on and hash up to a byte of each. */
+#define MSX__TAPS 3
+void msx__file_tap_settle(msx__file_tap *const *taps, size_t n);
+msx_status msx__file_hash_up_to(const msx__file *const *files, const int64_t *ends, size_t n);
 
 /* SHA-256 of an open file, and of one by its path. With a tap only what it has not seen is read. */
 msx_status msx__file_hash(const msx__file *f, char out[MSX__SHA256_HEX]);

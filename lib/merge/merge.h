@@ -163,6 +163,9 @@ msx_status msx__shared_arch(msx_arch **out, msx_ctx *ctx, msx_checkpoint *const 
 /* Read an official tensor of a model; MSX_E_FORMAT for NaN or infinity unless allowed. */
 msx_status msx__read_weights(msx_ctx *ctx, const msx_checkpoint *c, const char *name, float *out,
                              int64_t n, bool allow_nonfinite);
+/* MSX_E_FORMAT for a NaN or infinity in an official tensor of a model. */
+msx_status msx__check_finite(msx_ctx *ctx, const msx_checkpoint *c, const char *name,
+                             const float *values, int64_t n);
 int64_t msx__tensor_elements(const msx_arch *arch, int64_t i);
 
 #endif

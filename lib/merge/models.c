@@ -86,15 +86,20 @@ static bool all_finite(const float *x, int64_t n) {
     return true;
 }
 
-msx_status msx__read_weights(msx_ctx *ctx, const msx_checkpoint *c, const char *name, float *out,
-                             int64_t n, bool allow_nonfinite) {
-    MSX_TRY(msx_checkpoint_read(c, msx_checkpoint_find(c, name), out, n));
-    if (allow_nonfinite || all_finite(out, n)) return MSX_OK;
+msx_status msx__check_finite(msx_ctx *ctx, const msx_checkpoint *c, const char *name,
+                             const float *values, int64_t n) {
+    if (all_finite(values, n)) return MSX_OK;
     int64_t i = 0;
-    while (isfinite(out[i])) i++;
+    while (isfinite(values[i])) i++;
     return msx__fail(ctx, MSX_E_FORMAT,
                      "%s: tensor %s: element %" PRId64 " is %s; the weights are damaged, "
                      "use another file or allow non-finite values",
                      called(c, "model in memory"), name, i,
-                     isnan(out[i]) ? "not a number" : "infinite");
+                     isnan(values[i]) ? "not a number" : "infinite");
+}
+
+msx_status msx__read_weights(msx_ctx *ctx, const msx_checkpoint *c, const char *name, float *out,
+                             int64_t n, bool allow_nonfinite) {
+    MSX_TRY(msx_checkpoint_read(c, msx_checkpoint_find(c, name), out, n));
+    return allow_nonfinite ? MSX_OK : msx__check_finite(ctx, c, name, out, n);
 }

@@ -2,6 +2,8 @@
 /* Readers, the merger and the caller meet under one lock; tensors change hands only there. */
 #include "merge/pipeline.h"
 
+#include "checkpoint/stream.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -81,7 +83,11 @@ static msx_status read_input(msx__pipeline *p, size_t k, int64_t i) {
     MSX_TRY(msx__check_cancel(j->ctx));
     return msx__read_weights(j->ctx, j->inputs[k], msx_arch_tensor_name(j->arch, i),
                              p->inputs[k].memory + p->in.at[i], msx__tensor_elements(j->arch, i),
-                             j->allow_nonfinite);
+                             true);
+}
+
+static const char *name_or_end(const msx__pipeline *p, int64_t i) {
+    return i < p->n_tensors ? msx_arch_tensor_name(p->job.arch, i) : NULL;
 }
 
 static msx_status hash_input(msx__pipeline *p, size_t k) {
@@ -92,6 +98,10 @@ static msx_status hash_input(msx__pipeline *p, size_t k) {
 static msx_status merge_inputs(msx__pipeline *p, int64_t i) {
     const msx__pipeline_job *j = &p->job;
     const float *models[MSX__MAX_MODELS];
+    for (size_t k = 0; k < j->n && !j->allow_nonfinite; k++)
+        MSX_TRY(msx__check_finite(j->ctx, j->inputs[k], msx_arch_tensor_name(j->arch, i),
+                                  p->inputs[k].memory + p->in.at[i],
+                                  msx__tensor_elements(j->arch, i)));
     for (size_t k = 0; k < j->schedule->n_models; k++)
         models[k] = p->inputs[j->schedule->models[k]].memory + p->in.at[i];
     return msx__merge_tensor(j->schedule, j->arch, i, models, p->results + p->out.at[i],
@@ -115,29 +125,45 @@ static bool wait_for_room(msx__pipeline *p, int64_t i) {
     return go;
 }
 
-static void note_read(msx__pipeline *p, input *in, msx_status status) {
+/* Read tensor i of the reader's inputs, or hash them to their ends. One that fails is not read on; the
+ * others are, as far as there is room. */
+static void read_tensor(const reader *r, int64_t i) {
+    msx__pipeline *p = r->p;
+    msx_status status[MSX__MAX_MODELS];
+    msx_checkpoint *read[MSX__MAX_MODELS];
+    size_t n = 0;
+    for (size_t k = r->first; k < p->job.n; k += p->n_readers)
+        if (p->inputs[k].status == MSX_OK) read[n++] = p->job.inputs[k];
+    msx__checkpoint_hash_ahead(read, n, name_or_end(p, i));
+    n = 0;
+    for (size_t k = r->first; k < p->job.n; k += p->n_readers) {
+        input *in = &p->inputs[k];
+        if (in->status < 0) continue;
+        status[k] = i < p->n_tensors ? read_input(p, k, i) : hash_input(p, k);
+        if (status[k] < 0)
+            keep_text(p->job.ctx, in->text);
+        else
+            read[n++] = p->job.inputs[k];
+    }
+    msx__checkpoint_settle_hashes(read, n);
     pthread_mutex_lock(&p->lock);
-    in->status = status;
-    if (status < 0)
-        keep_text(p->job.ctx, in->text);
-    else if (in->read < p->n_tensors)
-        in->read++;
-    else
-        in->hashed = true;
+    for (size_t k = r->first; k < p->job.n; k += p->n_readers) {
+        input *in = &p->inputs[k];
+        if (in->status < 0) continue;
+        in->status = status[k];
+        if (status[k] < 0) continue;
+        in->hashed = i == p->n_tensors;
+        in->read += i < p->n_tensors;
+    }
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
 }
 
-/* An input that fails is not read on; the others are, as far as there is room. */
 static void *run_reader(void *payload) {
     const reader *r = payload;
-    msx__pipeline *p = r->p;
-    for (int64_t i = 0; i <= p->n_tensors; i++) {
-        if (i < p->n_tensors && !wait_for_room(p, i)) break;
-        for (size_t k = r->first; k < p->job.n; k += p->n_readers)
-            if (p->inputs[k].status == MSX_OK)
-                note_read(p, &p->inputs[k],
-                          i < p->n_tensors ? read_input(p, k, i) : hash_input(p, k));
+    for (int64_t i = 0; i <= r->p->n_tensors; i++) {
+        if (i < r->p->n_tensors && !wait_for_room(r->p, i)) break;
+        read_tensor(r, i);
     }
     return NULL;
 }
@@ -211,7 +237,8 @@ static msx_status make_room(msx__pipeline *p) {
     return MSX_OK;
 }
 
-/* The merger leaves a thread to reading and hashing. */
+/* The merger leaves a thread to the readers. These are no more than needed: what one reads is hashed
+ * together, which is cheaper (lib/core/hash_lanes.c). */
 static msx_status start(msx__pipeline *p) {
     msx_ctx *ctx = p->job.ctx;
     int threads = msx_ctx_threads(ctx);
@@ -220,7 +247,8 @@ static msx_status start(msx__pipeline *p) {
     msx__merge_kernels_set_threads(&p->kernels, threads > 1 ? threads - 1 : 1);
     MSX_TRY(make_room(p));
     if (!p->threaded) return MSX_OK;
-    p->n_readers = p->job.n < MAX_READERS ? p->job.n : MAX_READERS;
+    p->n_readers = (size_t)(threads - 1) < MAX_READERS ? (size_t)(threads - 1) : MAX_READERS;
+    if (p->n_readers > p->job.n) p->n_readers = p->job.n;
     for (; p->started < p->n_readers; p->started++) {
         reader *r = &p->readers[p->started];
         *r = (reader){.p = p, .first = p->started};
@@ -254,7 +282,9 @@ static msx_status make_here(msx__pipeline *p, int64_t i) {
     p->in.freed = p->out.freed = i;
     ring_place(&p->in, elements);
     ring_place(&p->out, elements);
+    msx__checkpoint_hash_ahead(p->job.inputs, p->job.n, name_or_end(p, i));
     for (size_t k = 0; k < p->job.n; k++) MSX_TRY(read_input(p, k, i));
+    msx__checkpoint_settle_hashes(p->job.inputs, p->job.n);
     return merge_inputs(p, i);
 }
 
@@ -278,6 +308,7 @@ msx_status msx__pipeline_next(msx__pipeline *p, int64_t i, const float **values)
 
 msx_status msx__pipeline_finish(msx__pipeline *p) {
     MSX_TRY(msx__progress(p->job.ctx, "merge", p->n_tensors, p->n_tensors, NAN));
+    if (!p->threaded) msx__checkpoint_hash_ahead(p->job.inputs, p->job.n, NULL);
     for (size_t k = 0; k < p->job.n; k++) {
         if (!p->threaded) {
             MSX_TRY(hash_input(p, k));

@@ -2,7 +2,7 @@
 /*
  * From files to merged tensors, one after the other, in bounded memory:
  *
- *   a reader per input  ->  ring of input tensors  ->  merger  ->  ring of results  ->  the caller
+ *   readers of inputs  ->  ring of input tensors  ->  merger  ->  ring of results  ->  the caller
  *
  * Readers also hash (checkpoint/stream.h). Each stage works on another tensor at the same time. What a
  * tensor becomes depends on nothing but the tensor, so the results are those of msx_merger_run.

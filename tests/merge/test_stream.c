@@ -219,14 +219,56 @@ START_TEST(reads_in_any_order_hash_every_byte_once) {
         for (int i = 0; i < round; i++) {
             state = state * 1664525u + 1013904223u;
             int64_t at = state % N, n = (state >> 8) % (uint32_t)(N - at + 1);
-            test_ok(ctx, msx__file_read(&f, at, got, (size_t)n));
+            if (i % 3)
+                test_ok(ctx, msx__file_read(&f, at, got, (size_t)n));
+            else
+                test_ok(ctx, msx__file_read_lasting(&f, at, got, (size_t)n));
             ck_assert(!memcmp(got, bytes + at, (size_t)n));
+            msx__file_tap *const taps[] = {&tap};
+            if (i % 2 || i % 3) msx__file_tap_settle(taps, 1);
         }
         test_ok(ctx, msx__file_hash(&f, digest));
         ck_assert_str_eq(digest, expected);
         test_ok(ctx, msx__file_hash(&f, digest));
         ck_assert_str_eq(digest, expected);
         msx__file_close(&f);
+    }
+}
+END_TEST
+
+/* Messages of different lengths, in pieces that begin anywhere in a block. */
+START_TEST(several_hashes_at_once_are_those_of_each_alone) {
+    enum { MOST = 7, N = 5000 };
+    static unsigned char bytes[MOST][N];
+    uint32_t state = 3;
+    for (int k = 0; k < MOST; k++)
+        for (int i = 0; i < N; i++)
+            bytes[k][i] = (unsigned char)((state = state * 1664525u + 1013904223u) >> 24);
+    for (int round = 0; round < 200; round++) {
+        msx__sha256 together[MOST], alone[MOST], *all[MOST];
+        size_t n = (size_t)(1 + round % MOST), at[MOST] = {0};
+        for (size_t k = 0; k < n; k++) {
+            msx__sha256_begin(all[k] = &together[k]);
+            msx__sha256_begin(&alone[k]);
+        }
+        for (int piece = 0; piece < 5; piece++) {
+            const void *from[MOST];
+            size_t size[MOST];
+            for (size_t k = 0; k < n; k++) {
+                state = state * 1664525u + 1013904223u;
+                size[k] = (state >> 8) % (piece % 2 ? 70 : 1000);
+                from[k] = bytes[k] + at[k];
+                at[k] += size[k];
+            }
+            msx__sha256_add_all(all, from, size, n);
+        }
+        for (size_t k = 0; k < n; k++) {
+            char got[MSX__SHA256_HEX], expected[MSX__SHA256_HEX];
+            msx__sha256_add(&alone[k], bytes[k], at[k]);
+            msx__sha256_hex(&alone[k], expected);
+            msx__sha256_hex(&together[k], got);
+            ck_assert_str_eq(got, expected);
+        }
     }
 }
 END_TEST
@@ -410,6 +452,7 @@ int main(void) {
     tcase_add_test(t, files_have_the_same_bytes_for_every_number_of_threads);
     tcase_add_test(t, inputs_are_hashed_in_whatever_order_they_hold_their_tensors);
     tcase_add_test(t, reads_in_any_order_hash_every_byte_once);
+    tcase_add_test(t, several_hashes_at_once_are_those_of_each_alone);
     tcase_add_test(t, a_cancelled_merge_leaves_nothing);
     tcase_add_test(t, an_input_that_is_cut_meanwhile_is_an_error);
     tcase_add_test(t, the_first_of_several_failures_is_reported);
