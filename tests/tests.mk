@@ -100,4 +100,9 @@ fuzz: fuzz-build
 bench: $(BENCHES)
 	@for b in $(BENCHES); do echo "== $$b"; $$b || exit 1; done
 
+#: make bench-merge   merging against memory bandwidth, cat, NumPy and PyTorch (1.1 GB of models are made)
+.PHONY: bench-merge
+bench-merge: $(B)/bench/bench_merge $(B)/bench/bench_merge_files $(PROGRAM)
+	@B=$(B) tests/bench/merge.sh
+
 -include $(TESTS:%=%.d) $(BENCHES:%=%.d) $(ON_CPU_OBJECTS:.o=.d)

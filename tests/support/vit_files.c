@@ -17,9 +17,15 @@ static void change(msx_checkpoint *c, uint64_t state) {
     }
 }
 
+msx_status test_make_vit_b(msx_checkpoint **out, msx_ctx *ctx, uint64_t k) {
+    msx_status status = test_compute_vit(out, ctx, 768, 64, 12, 3);
+    for (uint64_t i = 1; i <= k && status >= 0; i++) change(*out, i);
+    return status;
+}
+
 msx_status test_save_vit_b(msx_ctx *ctx, const char *const *paths, size_t n) {
     msx_checkpoint *c;
-    msx_status status = test_compute_vit(&c, ctx, 768, 64, 12, 3);
+    msx_status status = test_make_vit_b(&c, ctx, 0);
     for (size_t k = 0; k < n && status >= 0; k++) {
         if (k > 0) change(c, k);
         status = msx_checkpoint_save(c, paths[k], NULL);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Merging three files of the size of ViT-B into a file, against reading the inputs and writing the
+ * output with `cat`; and the most memory it takes.
+ *
+ *   bench_merge_files [FOLDER [THREADS]]
+ *
+ * The models are made in FOLDER, or used when they are there. Times are medians; ratios are medians of what
+ * one round measured side by side, so that other work on the machine tells less. */
+#include "bench/rounds.h"
+#include "support/vit_files.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MODELS = 3, PATH = 512, ROUNDS = 7 };
+
+typedef struct bench {
+    char program[PATH], paths[MODELS][PATH + 32], models[MODELS][PATH + 64], out[PATH + 32];
+    char threads[16];
+} bench;
+
+static int make_models(bench *b) {
+    const char *const paths[MODELS] = {b->paths[0], b->paths[1], b->paths[2]};
+    msx_ctx *ctx;
+    if (access(paths[MODELS - 1], R_OK) == 0) return 1;
+    if (msx_ctx_create(&ctx, NULL) < 0) return 0;
+    msx_status status = test_save_vit_b(ctx, paths, MODELS);
+    if (status < 0) fprintf(stderr, "%s\n", msx_ctx_error(ctx));
+    msx_ctx_free(ctx);
+    return status >= 0;
+}
+
+/* Run a program; its wall time, negative when it fails. `peak` becomes at least the memory it held. A
+ * child begins with the peak of its parent, so the models are made in a child, too. */
+static double run(const char *const *command, int64_t *peak) {
+    struct rusage usage;
+    int code = 0;
+    double start = clock_now();
+    pid_t child = fork();
+    if (child == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        if (null >= 0) dup2(null, STDOUT_FILENO);
+        execvp(command[0], (char *const *)command);
+        _exit(127);
+    }
+    if (child < 0 || wait4(child, &code, 0, &usage) != child) return -1;
+    if (peak && usage.ru_maxrss * (int64_t)1024 > *peak) *peak = usage.ru_maxrss * (int64_t)1024;
+    return WIFEXITED(code) && WEXITSTATUS(code) == 0 ? clock_now() - start : -1;
+}
+
+static double cat(const bench *b, const char *then) {
+    char text[8 * PATH];
+    snprintf(text, sizeof text, "cat '%s' '%s' '%s' > /dev/null && cat '%s' > '%s' && %s '%s'",
+             b->paths[0], b->paths[1], b->paths[2], b->paths[0], b->out, then, b->out);
+    return run((const char *const[]){"sh", "-c", text, NULL}, NULL);
+}
+
+static double merge(const bench *b, const char *method, int64_t *peak) {
+    const char *const command[] = {b->program,   "merge",    "-q",         "--threads",
+                                   b->threads,   "--method", method,       "--base",
+                                   b->paths[0],  "--model",  b->models[1], "--model",
+                                   b->models[2], "-o",       b->out,       NULL};
+    return run(command, peak);
+}
+
+static int measure(const bench *b) {
+    static const char *const methods[] = {"linear", "task_arithmetic", "ties", "slerp"};
+    enum { METHODS = sizeof methods / sizeof *methods };
+    series cats = {.n = 0}, synced = {.n = 0}, merges[METHODS] = {{.n = 0}};
+    int64_t peak[METHODS] = {0};
+    if (merge(b, methods[0], NULL) < 0) return 0; /* brings the inputs into the page cache */
+    for (int round = 0; round < ROUNDS; round++) {
+        unlink(b->out);
+        series_add(&cats, cat(b, "test -s"));
+        unlink(b->out);
+        series_add(&synced, cat(b, "sync"));
+        for (int i = 0; i < METHODS; i++) {
+            unlink(b->out);
+            series_add(&merges[i], merge(b, methods[i], &peak[i]));
+            if (merges[i].seconds[round] < 0) return 0;
+        }
+    }
+    unlink(b->out);
+    printf("%-32s %8s %8s %12s %9s\n", "file to file", "s", "/ cat", "/ cat + sync", "peak MB");
+    printf("%-32s %8.3f\n", "cat 3 inputs, cat > output", series_median(&cats));
+    printf("%-32s %8.3f\n", "the same, and sync the output", series_median(&synced));
+    for (int i = 0; i < METHODS; i++)
+        printf("%-32s %8.3f %8.2f %12.2f %9.1f\n", methods[i], series_median(&merges[i]),
+               series_ratio(&merges[i], &cats), series_ratio(&merges[i], &synced),
+               1e-6 * (double)peak[i]);
+    printf("%-32s %8s %8s %12s %9.1f\n", "bound", "", "1.50", "",
+           1e-6 * (double)(5 * TEST_VIT_B_LARGEST) + 64);
+    return 1;
+}
+
+static int measure_in(const char *self, const char *folder, const char *threads) {
+    bench b;
+    const char *slash = strrchr(self, '/');
+    snprintf(b.program, sizeof b.program, "%.*s/../medsamix", slash ? (int)(slash - self) : 1,
+             slash ? self : ".");
+    snprintf(b.threads, sizeof b.threads, "%s", threads);
+    snprintf(b.out, sizeof b.out, "%s/merged.safetensors", folder);
+    for (int k = 0; k < MODELS; k++) {
+        snprintf(b.paths[k], sizeof b.paths[k], "%s/model%d.safetensors", folder, k);
+        snprintf(b.models[k], sizeof b.models[k], "m%d=%s", k, b.paths[k]);
+    }
+    int code = 1;
+    pid_t child = fork();
+    if (child == 0) _exit(!make_models(&b));
+    if (child < 0 || waitpid(child, &code, 0) != child || code) return 0;
+    return measure(&b);
+}
+
+int main(int argc, char **argv) {
+    char folder[] = "/tmp/medsamix-bench-XXXXXX", command[64];
+    const char *threads = argc > 2 ? argv[2] : "2";
+    if (argc > 1) return !measure_in(argv[0], argv[1], threads);
+    if (!mkdtemp(folder)) return 1;
+    int good = measure_in(argv[0], folder, threads);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command) != 0 || !good;
+}
