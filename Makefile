@@ -48,6 +48,7 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.
 FUZZ_REPLAYS := $(FUZZERS:%=$(B)/fuzz/replay_%)
 
 STATIC := $(B)/libmedsamix.a
+SUPPORT := $(B)/libsupport.a
 SHARED := $(B)/libmedsamix.so.$(SOVERSION)
 PROGRAM := $(B)/medsamix
 
@@ -57,7 +58,7 @@ Q := $(if $(filter 1,$(V)),,@)
 say = $(if $(filter 1,$(V)),@:,@printf '  %-6s %s\n' $(1) $(2))
 
 .PHONY: all help
-all: $(STATIC) $(SHARED) $(PROGRAM)
+all: $(STATIC) $(SHARED) $(PROGRAM) cuda
 
 help:
 	@sed -n 's/^#: //p' Makefile kernels/cuda/cuda.mk tests/tests.mk
@@ -114,6 +115,7 @@ install: all
 	  pkgconfig/medsamix.pc.in > $(DESTDIR)$(libdir)/pkgconfig/medsamix.pc
 	$(CC) $(CFLAGS) -o $(DESTDIR)$(bindir)/medsamix $(PROGRAM_OBJECTS) -L$(B) -lmedsamix \
 	  -Wl,-rpath,$(libdir) $(PROGRAM_LIBS)
+	$(if $(NVCC),install -m 755 $(CUDA_PLUGIN) $(DESTDIR)$(libdir)/)
 	install -m 644 docs/man/*.1 $(DESTDIR)$(mandir)/man1/
 
 .PHONY: clean

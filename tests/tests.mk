@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tests, checks, fuzzing and benchmarks; included by the Makefile.
 
-SUPPORT := $(B)/libsupport.a
 $(SUPPORT): $(SUPPORT_OBJECTS)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
@@ -67,7 +66,7 @@ check-asan:
 #: make check-style   warnings as errors (gcc and clang), clang-format, folder arrows, SPDX lines
 .PHONY: check-style
 check-style:
-	+$(MAKE) --no-print-directory all build-tests B=build/style-gcc CC=gcc CFLAGS="-O1" WERROR=-Werror
+	+$(MAKE) --no-print-directory all build-tests B=build/style-gcc CC=gcc CFLAGS="-O1" WERROR=-Werror NVCC=
 	@tools/check-clang '$(BASE_CFLAGS)' $(LIB_SOURCES) $(KERNEL_SOURCES) \
 	  $(wildcard examples/*.c examples/medsamix/*.c tests/*/*.c)
 	@tools/check-format

@@ -6,7 +6,11 @@ B=${B:-build}
 case ${MSX_SANITIZED:-} in 1) echo "sanitized libraries are not installed"; exit 77 ;; esac
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-make --no-print-directory install B="$B" DESTDIR="$root" prefix=/opt/msx >/dev/null
+# With the CUDA plug-in where it has been built; compiling it here would take a minute.
+cuda=
+[ -e "$B/libmedsamix-cuda.so" ] || cuda=NVCC=
+make --no-print-directory install B="$B" DESTDIR="$root" prefix=/opt/msx $cuda >/dev/null
+[ -n "$cuda" ] || [ -e "$root/opt/msx/lib/libmedsamix-cuda.so" ]
 export PKG_CONFIG_PATH=$root/opt/msx/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
 [ "$(pkg-config --modversion medsamix)" = "$(sed -n 's/.*MSX_VERSION_STRING "\(.*\)"/\1/p' include/medsamix/version.h)" ]
 
