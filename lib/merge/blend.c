@@ -7,10 +7,17 @@
 
 enum { LANES = 8, BLOCK = 4096 };
 
-/* <a - origin, b - origin> in float64, in interleaved sums of fixed order. */
+/* <a - origin, b - origin> in float64, in interleaved sums of fixed order. Lines whose elements are
+ * neighbours, the common case, are read several at a time. */
 static double dot(const float *a, const float *b, const float *origin, const msx__lines *lines) {
     double sum[LANES] = {0};
-    for (int64_t k = 0; k < lines->length; k++) {
+    int64_t k = 0, whole = lines->stride == 1 ? lines->length / LANES * LANES : 0;
+    for (; k < whole && !origin; k += LANES)
+        for (int l = 0; l < LANES; l++) sum[l] += (double)a[k + l] * (double)b[k + l];
+    for (; k < whole; k += LANES)
+        for (int l = 0; l < LANES; l++)
+            sum[l] += (double)(a[k + l] - origin[k + l]) * (double)(b[k + l] - origin[k + l]);
+    for (; k < lines->length; k++) {
         int64_t i = k * lines->stride;
         float o = origin ? origin[i] : 0;
         sum[k % LANES] += (double)(a[i] - o) * (double)(b[i] - o);
@@ -30,9 +37,28 @@ static void fill_gram(double *gram, const msx__blend *b, int64_t start, int thre
     }
 }
 
-/* Elements [first, last) of a line. */
+/* `n` neighbouring elements, at most BLOCK. */
+static void combine_run(float *out, const msx__blend *b, const double *c, int64_t start,
+                        int64_t n) {
+    const float *origin = b->origin ? b->origin + start : NULL;
+    float sum[BLOCK];
+    for (int64_t i = 0; i < n; i++) sum[i] = 0;
+    for (size_t m = 0; m < b->n; m++) {
+        const float *x = b->x[m] + start;
+        float factor = (float)c[m];
+        for (int64_t i = 0; i < n && !origin; i++) sum[i] += factor * x[i];
+        for (int64_t i = 0; i < n && origin; i++) sum[i] += factor * (x[i] - origin[i]);
+    }
+    for (int64_t i = 0; i < n; i++) out[start + i] = origin ? origin[i] + sum[i] : sum[i];
+}
+
+/* Elements [first, last) of a line, at most BLOCK. */
 static void combine(float *out, const msx__blend *b, const double *c, int64_t start, int64_t first,
                     int64_t last) {
+    if (b->lines.stride == 1) {
+        combine_run(out, b, c, start + first, last - first);
+        return;
+    }
     for (int64_t k = first; k < last; k++) {
         int64_t i = start + k * b->lines.stride;
         float o = b->origin ? b->origin[i] : 0, sum = 0;

@@ -6,8 +6,11 @@
 #include "merge/lines.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 enum { BLOCK = 2048 };
 
@@ -61,16 +64,25 @@ static void draw(const engine *e, size_t m, const float *p, uint8_t *keep) {
     }
 }
 
+/* A change of a line by its size. The place breaks ties, so that it is part of the key: of equal
+ * magnitudes the lower index counts as larger, as when TIES trims. */
 typedef struct ranked {
     uint32_t magnitude; /* bits of |d|, which order like the numbers; a NaN is largest */
-    int64_t index;      /* in the line */
+    int64_t place;      /* in the line */
 } ranked;
 
-/* Ascending; of equal magnitudes the lower index counts as larger, as when TIES trims. */
-static int compare_ranked(const void *left, const void *right) {
-    const ranked *a = left, *b = right;
-    if (a->magnitude != b->magnitude) return a->magnitude < b->magnitude ? -1 : 1;
-    return a->index < b->index ? 1 : -1;
+/* Ascending by magnitude, keeping the order of equal ones: a byte at a time, lowest first. from (n)
+ * is sorted through room (n) and back. */
+static void sort_ranked(ranked *from, ranked *room, int64_t n) {
+    for (int shift = 0; shift < 32; shift += 8) {
+        int64_t begin[257] = {0};
+        for (int64_t k = 0; k < n; k++) begin[(from[k].magnitude >> shift & 255) + 1]++;
+        for (int b = 1; b < 257; b++) begin[b] += begin[b - 1];
+        for (int64_t k = 0; k < n; k++) room[begin[from[k].magnitude >> shift & 255]++] = from[k];
+        ranked *sorted = room;
+        room = from;
+        from = sorted;
+    }
 }
 
 /* Probabilities from density - epsilon for the smallest change of a line to density + epsilon for the
@@ -79,29 +91,43 @@ static int compare_ranked(const void *left, const void *right) {
 static void della_line(const engine *e, size_t m, int64_t start, int64_t length, int64_t stride,
                        ranked *order, float *p) {
     double epsilon = fmin(value_of(e, "epsilon"), fmin(e->density, 1 - e->density));
-    for (int64_t k = 0; k < length; k++) {
-        float magnitude = fabsf(change(e, m, start + k * stride));
-        order[k].index = k;
+    for (int64_t k = 0; k < length; k++) { /* backward, for the order of equal ones */
+        int64_t place = length - 1 - k;
+        float magnitude = fabsf(change(e, m, start + place * stride));
+        order[k].place = place;
         memcpy(&order[k].magnitude, &magnitude, sizeof magnitude);
     }
-    qsort(order, (size_t)length, sizeof *order, compare_ranked);
+    sort_ranked(order, order + length, length);
     for (int64_t r = 0; r < length; r++)
-        p[start + order[r].index * stride] =
+        p[start + order[r].place * stride] =
             length == 1
                 ? (float)e->density
                 : (float)(e->density - epsilon + 2 * epsilon * (double)r / (double)(length - 1));
+}
+
+/* Of the thread inside a parallel region. */
+static int thread_number(void) {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
 }
 
 static msx_status keep_della(const engine *e, size_t m, uint8_t *keep) {
     const msx_kernels *ops = e->kernels->ops;
     msx__lines lines = msx__lines_along(e->call, e->call->rank > 1 ? 1 : 0);
     void *p = NULL, *order = NULL;
+    int threads = lines.count > 1 ? e->call->threads : 1;
     int code = ops->alloc(e->kernels->dev, &p, (size_t)e->n * sizeof(float));
     if (code == MSXK_OK)
-        code = ops->alloc(e->kernels->dev, &order, (size_t)lines.length * sizeof(ranked));
+        code = ops->alloc(e->kernels->dev, &order,
+                          (size_t)threads * 2 * (size_t)lines.length * sizeof(ranked));
     if (code == MSXK_OK) {
+#pragma omp parallel for schedule(static) num_threads(threads)
         for (int64_t l = 0; l < lines.count; l++)
-            della_line(e, m, msx__line_start(&lines, l), lines.length, lines.stride, order, p);
+            della_line(e, m, msx__line_start(&lines, l), lines.length, lines.stride,
+                       (ranked *)order + (int64_t)thread_number() * 2 * lines.length, p);
         draw(e, m, p, keep);
     }
     ops->release(e->kernels->dev, order);
@@ -123,10 +149,13 @@ static msx_status mark_largest(const engine *e, size_t m, int64_t k, int step, u
     int64_t ties;
     MSX_TRY(msx__kernel_status(e->kernels->ops->select_threshold(
         e->kernels->dev, e->call->models[0], e->call->models[m + 1], e->n, k, &threshold, &ties)));
-    for (int64_t i = 0; i < e->n; i++) {
-        float magnitude = fabsf(change(e, m, i));
-        if (magnitude > threshold || (magnitude == threshold && ties-- > 0))
-            marks[i] = (uint8_t)(marks[i] + step);
+    const float *x = e->call->models[m + 1], *base = e->call->models[0];
+    for (int64_t i = 0; i < e->n; i++)
+        marks[i] = (uint8_t)(marks[i] + (fabsf(x[i] - base[i]) > threshold ? step : 0));
+    for (int64_t i = 0; i < e->n && ties > 0; i++) {
+        if (fabsf(x[i] - base[i]) != threshold) continue;
+        marks[i] = (uint8_t)(marks[i] + step);
+        ties--;
     }
     return MSX_OK;
 }
@@ -147,16 +176,38 @@ static msx_status keep_outliers(const engine *e, size_t m, uint8_t *keep) {
 
 /* ---- all masks ------------------------------------------------------------------------------------ */
 
+enum { LANES = 8 };
+
+/* Sums of the magnitudes of n changes, a multiple of LANES: of all and of those that are kept; in lanes, so
+ * that every machine adds in one order. */
+static void add_magnitudes(const engine *e, size_t m, const uint8_t *keep, int64_t n,
+                           double sums[2]) {
+    const float *x = e->call->models[m + 1], *base = e->call->models[0];
+    double all[LANES] = {0}, kept[LANES] = {0};
+    for (int64_t i = 0; i < n; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            double magnitude = fabsf(x[i + l] - base[i + l]);
+            all[l] += magnitude;
+            kept[l] += keep[i + l] ? magnitude : 0;
+        }
+    for (int l = 0; l < LANES; l++) {
+        sums[0] += all[l];
+        sums[1] += kept[l];
+    }
+}
+
 /* The factor that gives the kept changes the sum of magnitudes of all. An L1 match and not 1/density,
  * which the DARE paper has: exact where few elements are drawn. */
 static double rescale(const engine *e, size_t m, const uint8_t *keep) {
-    double all = 0, kept = 0;
-    for (int64_t i = 0; i < e->n; i++) {
-        double magnitude = fabs((double)change(e, m, i));
-        all += magnitude;
-        kept += keep[i] ? magnitude : 0;
+    double sums[2] = {0};
+    int64_t whole = e->n / LANES * LANES;
+    add_magnitudes(e, m, keep, whole, sums);
+    for (int64_t i = whole; i < e->n; i++) {
+        double magnitude = fabsf(change(e, m, i));
+        sums[0] += magnitude;
+        sums[1] += keep[i] ? magnitude : 0;
     }
-    return all < 1e-7 || kept < 1e-7 ? 1 : all / kept;
+    return sums[0] < 1e-7 || sums[1] < 1e-7 ? 1 : sums[0] / sums[1];
 }
 
 static msx_status make_masks(engine *e) {
@@ -190,7 +241,9 @@ static msx_status make_masks(engine *e) {
 static void load_block(const engine *e, size_t m, int64_t begin, int64_t n, float *out) {
     const float *x = e->call->models[m + 1] + begin, *base = e->call->models[0] + begin;
     const uint8_t *keep = e->keep ? e->keep + m * (size_t)e->n + begin : NULL;
-    for (int64_t i = 0; i < n; i++) out[i] = keep && !keep[i] ? 0 : e->weight[m] * (x[i] - base[i]);
+    float weight = e->weight[m];
+    for (int64_t i = 0; i < n; i++) out[i] = weight * (x[i] - base[i]);
+    for (int64_t i = 0; keep && i < n; i++) out[i] = keep[i] ? out[i] : 0;
 }
 
 /* A sum of zero elects plus; elements that were dropped have no sign and never agree. */
@@ -204,10 +257,14 @@ static void add_block(const engine *e, int64_t begin, int64_t n, bool normalize,
     for (size_t m = 0; m < models; m++) {
         load_block(e, m, begin, n, one);
         float share = (float)e->share[m];
-        for (int64_t i = 0; i < n; i++) {
-            bool agrees = !e->rule->elect || (elected[i] >= 0 ? one[i] > 0 : one[i] < 0);
+        for (int64_t i = 0; i < n && e->rule->elect; i++) {
+            int agrees = elected[i] >= 0 ? one[i] > 0 : one[i] < 0;
             sum[i] += agrees ? one[i] : 0;
             weights[i] += agrees ? share : 0;
+        }
+        for (int64_t i = 0; i < n && !e->rule->elect; i++) {
+            sum[i] += one[i];
+            weights[i] += share;
         }
     }
     const float *base = e->call->models[0] + begin;
