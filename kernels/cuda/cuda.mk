@@ -53,6 +53,6 @@ $(B)/gpu/bench: tests/bench/gpu/bench.c $(SUPPORT) $(STATIC) cuda
 	@mkdir -p $(@D)
 	@ln -sf ../libmedsamix-cuda.so $(@D)/libmedsamix-cuda.so
 	$(call say,BENCH,$@)
-	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $< $(SUPPORT) $(STATIC) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $< $(SUPPORT) $(STATIC) $(CHECK_FLAGS) $(LIBS)
 
 -include $(CUDA_OBJECTS:.o=.d)
