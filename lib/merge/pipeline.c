@@ -237,8 +237,8 @@ static msx_status make_room(msx__pipeline *p) {
     return MSX_OK;
 }
 
-/* The merger leaves a thread to the readers. These are no more than needed: what one reads is hashed
- * together, which is cheaper (lib/core/hash_lanes.c). */
+/* The merger leaves a thread to the readers. These are no more than the processor can run: what one reads
+ * is hashed together, which is cheaper (lib/core/hash_lanes.c). */
 static msx_status start(msx__pipeline *p) {
     msx_ctx *ctx = p->job.ctx;
     int threads = msx_ctx_threads(ctx);
@@ -247,7 +247,7 @@ static msx_status start(msx__pipeline *p) {
     msx__merge_kernels_set_threads(&p->kernels, threads > 1 ? threads - 1 : 1);
     MSX_TRY(make_room(p));
     if (!p->threaded) return MSX_OK;
-    p->n_readers = (size_t)(threads - 1) < MAX_READERS ? (size_t)(threads - 1) : MAX_READERS;
+    p->n_readers = (size_t)threads < MAX_READERS ? (size_t)threads : MAX_READERS;
     if (p->n_readers > p->job.n) p->n_readers = p->job.n;
     for (; p->started < p->n_readers; p->started++) {
         reader *r = &p->readers[p->started];
