@@ -52,7 +52,7 @@ $(filter $(B)/tests/cuda/%,$(TESTS)): $(ON_CPU)
 
 #: make test          build and run every test, the small examples, and the fuzz corpora
 .PHONY: test build-tests examples
-build-tests: $(TESTS) $(EXAMPLES) $(FUZZ_REPLAYS) $(PROGRAM)
+build-tests: $(TESTS) $(EXAMPLES) $(FUZZ_REPLAYS) $(PROGRAM) $(BENCHES)
 test: build-tests
 	@B=$(B) tests/run $(TESTS) $(TEST_SCRIPTS) $(FUZZ_REPLAYS)
 examples: $(EXAMPLES)
@@ -103,5 +103,11 @@ bench: $(BENCHES)
 .PHONY: bench-merge
 bench-merge: $(B)/bench/bench_merge $(B)/bench/bench_merge_files $(PROGRAM)
 	@B=$(B) tests/bench/merge.sh
+
+#: make bench-model   encoder and decoder: our table, then in turns with PyTorch where it is installed
+.PHONY: bench-model
+bench-model: $(B)/bench/bench_model
+	@$<
+	@echo && B=$(B) tests/bench/model_against_torch.sh || [ $$? = 77 ]
 
 -include $(TESTS:%=%.d) $(BENCHES:%=%.d) $(ON_CPU_OBJECTS:.o=.d)
