@@ -86,10 +86,20 @@ typedef struct msx__merge_kernels {
     const msx_kernels *ops;
     msx_kdev *dev;
     int threads; /* what the methods' own loops may use */
+    /* where the models of a call are memory that the host does not see: the same models in the host's.
+     * Else NULL. */
+    const float *const *host;
 } msx__merge_kernels;
 
-/* True when all models of a call hold the same bits. */
+/* True when all models of a call hold the same bits; when models `a` and `b` do. */
 bool msx__models_equal(const msx_merge_call *call);
+bool msx__pair_equal(const msx_merge_call *call, size_t a, size_t b);
+
+/* out = model `m` of a call. */
+msx_status msx__call_copy(const msx_merge_call *call, size_t m);
+
+/* True for methods that touch models and result by kernels alone, so that these may lie on a device. */
+bool msx__method_is_resident(const msx_merge_method *m);
 
 /* The status of a kernel's return value. */
 msx_status msx__kernel_status(int code);

@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Models resident in memory as float32, merged again and again into one target. */
-#include "merge/merge.h"
+#include "merge/merger.h"
 
 #include <string.h>
-
-struct msx_merger {
-    msx_ctx *ctx;
-    msx_arch *arch;
-    size_t n;
-    char *names[MSX__MAX_MODELS];
-    float *weights[MSX__MAX_MODELS]; /* all official tensors of a model, one after the other */
-    int64_t n_tensors;
-    int64_t *offset; /* of a tensor in `weights`; n_tensors + 1 entries */
-    msx__merge_kernels kernels;
-};
 
 static msx_status measure(msx_merger *m) {
     m->n_tensors = msx_arch_tensor_count(m->arch);
@@ -68,6 +57,7 @@ msx_status msx_merger_create(msx_merger **out, msx_ctx *ctx, msx_checkpoint *con
 void msx_merger_free(msx_merger *m) {
     if (!m) return;
     msx_ctx *ctx = m->ctx;
+    msx__merger_leave(m);
     for (size_t i = 0; i < MSX__MAX_MODELS; i++) {
         msx__free(ctx, m->names[i]);
         msx__free(ctx, m->weights[i]);

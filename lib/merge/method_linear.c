@@ -2,8 +2,6 @@
 /* Linear: the weighted average of all models, the base included. */
 #include "merge/merge.h"
 
-#include <string.h>
-
 static const msx_merge_param params[] = {
     {"weight", true, true, 0, 1, 0.5, "share of a model; shares are divided by their sum"},
 };
@@ -13,10 +11,7 @@ static const msx_merge_param params[] = {
 static msx_status apply(const msx_merge_call *call, void *payload) {
     (void)payload;
     const msx__merge_kernels *k = call->kernels;
-    if (msx__models_equal(call)) {
-        memcpy(call->out, call->models[0], (size_t)call->elements * sizeof *call->out);
-        return MSX_OK;
-    }
+    if (msx__models_equal(call)) return msx__call_copy(call, 0);
     double sum = 0, weight[MSX__MAX_MODELS];
     const float *x[MSX__MAX_MODELS];
     size_t n = 0;

@@ -3,7 +3,6 @@
 #include "merge/blend.h"
 
 #include <math.h>
-#include <string.h>
 
 static const msx_merge_param params[] = {
     {"score", true, true, 0, 1, 0.5, "the two models of highest score are merged"},
@@ -36,11 +35,8 @@ static msx_status apply(const msx_merge_call *call, void *payload) {
         }
     }
     const float *x[2] = {call->models[pair[0]], call->models[pair[1]]};
-    size_t bytes = (size_t)call->elements * sizeof *call->out;
-    if (t == 0 || t == 1 || !bytes || !memcmp(x[0], x[1], bytes)) {
-        if (bytes) memcpy(call->out, x[t == 1], bytes);
-        return MSX_OK;
-    }
+    if (t == 0 || t == 1 || msx__pair_equal(call, pair[0], pair[1]))
+        return msx__call_copy(call, pair[t == 1]);
     double dots[3], weight[2];
     MSX_TRY(msx__kernel_status(k->ops->dots(k->dev, dots, x[0], x[1], call->elements)));
     msx__arc_weights(dots, t, colinear, weight);

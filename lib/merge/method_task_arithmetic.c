@@ -2,8 +2,6 @@
 /* Task arithmetic: the base plus the scaled sum of what every other model changed. */
 #include "merge/merge.h"
 
-#include <string.h>
-
 static const msx_merge_param params[] = {
     {"scaling", false, true, 0, 1, 0.5, "lambda, how much of the sum of changes is added"},
 };
@@ -14,10 +12,8 @@ static msx_status apply(const msx_merge_call *call, void *payload) {
     const msx__merge_kernels *k = call->kernels;
     double weight[MSX__MAX_MODELS];
     for (size_t m = 0; m < call->n_models; m++) weight[m] = 1;
-    if (call->values[0] == 0 || msx__models_equal(call)) { /* also keeps the sign of zeros */
-        memcpy(call->out, call->models[0], (size_t)call->elements * sizeof *call->out);
-        return MSX_OK;
-    }
+    if (call->values[0] == 0 || msx__models_equal(call)) /* also keeps the sign of zeros */
+        return msx__call_copy(call, 0);
     return msx__kernel_status(k->ops->merge_task(k->dev, call->out, call->models[0],
                                                  call->models + 1, weight, call->n_models - 1,
                                                  call->values[0], call->elements));

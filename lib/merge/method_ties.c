@@ -3,7 +3,6 @@
 #include "merge/merge.h"
 
 #include <math.h>
-#include <string.h>
 
 static const msx_merge_param params[] = {
     {"retain", false, true, 0, 1, 0.5, "share of each model's changes that is kept"},
@@ -17,10 +16,7 @@ static msx_status apply(const msx_merge_call *call, void *payload) {
     (void)payload;
     const msx__merge_kernels *k = call->kernels;
     int64_t kept = (int64_t)floor(call->values[RETAIN] * (double)call->elements);
-    if (kept <= 0 || call->values[SCALING] == 0) {
-        memcpy(call->out, call->models[0], (size_t)call->elements * sizeof *call->out);
-        return MSX_OK;
-    }
+    if (kept <= 0 || call->values[SCALING] == 0) return msx__call_copy(call, 0);
     float threshold[MSX__MAX_MODELS];
     int64_t ties[MSX__MAX_MODELS];
     for (size_t m = 1; m < call->n_models; m++)

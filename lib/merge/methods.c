@@ -105,11 +105,31 @@ msx_status msx__method_get(msx_ctx *ctx, const char *name, const msx_merge_metho
     return status;
 }
 
-bool msx__models_equal(const msx_merge_call *call) {
+bool msx__pair_equal(const msx_merge_call *call, size_t a, size_t b) {
+    const msx__merge_kernels *k = call->kernels;
+    const float *const *models = k && k->host ? k->host : call->models;
     size_t bytes = (size_t)call->elements * sizeof(float);
+    return !bytes || !memcmp(models[a], models[b], bytes);
+}
+
+bool msx__models_equal(const msx_merge_call *call) {
     for (size_t m = 1; m < call->n_models; m++)
-        if (bytes && memcmp(call->models[0], call->models[m], bytes)) return false;
+        if (!msx__pair_equal(call, 0, m)) return false;
     return true;
+}
+
+msx_status msx__call_copy(const msx_merge_call *call, size_t m) {
+    const msx__merge_kernels *k = call->kernels;
+    return msx__kernel_status(k->ops->copy(k->dev, call->out, call->models[m],
+                                           (size_t)call->elements * sizeof *call->out));
+}
+
+bool msx__method_is_resident(const msx_merge_method *m) {
+    static const msx_merge_method *const resident[] = {
+        &msx__method_linear, &msx__method_task_arithmetic, &msx__method_ties, &msx__method_slerp};
+    for (size_t i = 0; i < sizeof resident / sizeof *resident; i++)
+        if (m == resident[i]) return true;
+    return false;
 }
 
 msx_status msx__kernel_status(int code) {

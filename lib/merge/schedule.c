@@ -93,10 +93,9 @@ msx_status msx__merge_tensor(const msx__schedule *s, const msx_arch *arch, int64
                              const msx__merge_kernels *kernels) {
     const msx__recipe *r = msx__schedule_recipe(s, tensor);
     int64_t n = msx__tensor_elements(arch, tensor);
-    if (!r) {
-        if (n) memcpy(out, models[0], (size_t)n * sizeof *out);
-        return MSX_OK;
-    }
+    if (!r)
+        return msx__kernel_status(
+            kernels->ops->copy(kernels->dev, out, models[0], (size_t)n * sizeof *out));
     int64_t dims[MSX_MAX_RANK];
     char why[256] = "";
     msx_merge_call call = {

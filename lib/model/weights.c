@@ -44,6 +44,15 @@ int64_t msx__tensor_floats(const msx_model *m, int64_t i) {
     return msx__product(dims, rank, &floats) ? floats : -1;
 }
 
+float *msx__tensor_place(const msx_model *m, int64_t i) {
+    return m->weights + m->offsets[i];
+}
+
+msx_status msx__model_renewed(msx_model *m) {
+    renew(m);
+    return msx__model_derive(m);
+}
+
 static msx_status place_weights(msx_model *m) {
     int64_t n = msx_arch_tensor_count(m->arch), total = 0;
     m->offsets = msx__alloc(m->ctx, (size_t)n, sizeof *m->offsets);

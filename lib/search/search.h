@@ -55,6 +55,7 @@ struct msx_search {
     uint8_t *changed;   /* per tensor */
     msx_plan *previous; /* what target holds; NULL: unknown */
     msx_model *model;
+    bool settled;            /* it was tried to put the models on the device */
     bool embeddings_current; /* the evaluator's embeddings are of the model's encoder */
 
     msx__trial *trials;

@@ -2,6 +2,9 @@
 /* The model that a search keeps on its device: giving it weights and scoring it. */
 #include "search/search.h"
 
+#include "merge/merger.h"
+#include "model/network.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -21,14 +24,40 @@ static msx_status load(msx_search *s, const msx_checkpoint *c, const uint8_t *ch
     return msx_model_load(&s->model, s->device, c, preset);
 }
 
+/* Where the device has memory of its own, the models go there once; when they do not fit, merging stays
+ * on the host. */
+static msx_status settle(msx_search *s) {
+    const msx_device *d = s->device;
+    if (s->settled || d->k->host_memory) return MSX_OK;
+    s->settled = true;
+    msx_status status = msx__merger_reside(s->merger, d->k, d->dev);
+    if (status != MSX_E_NOMEM) return status;
+    msx__log(s->ctx, MSX_LOG_WARNING, "the models are merged on the host: %s",
+             msx_ctx_error(s->ctx));
+    return MSX_OK;
+}
+
+static float *place(int64_t tensor, void *payload) {
+    return msx__tensor_place(payload, tensor);
+}
+
+/* Straight into the model, or into the target and from there. */
+static msx_status merge(msx_search *s, const msx_plan *plan) {
+    MSX_TRY(settle(s));
+    if (s->model && s->merger->there.ops) {
+        MSX_TRY(msx__merger_run_there(s->merger, plan, s->previous, place, s->model, s->changed));
+        return msx__model_renewed(s->model);
+    }
+    MSX_TRY(msx_merger_run(s->merger, plan, s->previous, s->target, s->changed));
+    return load(s, s->target, s->previous ? s->changed : NULL);
+}
+
 msx_status msx__search_apply(msx_search *s, msx_plan *plan) {
-    bool all = !s->previous;
-    msx_status status = msx_merger_run(s->merger, plan, s->previous, s->target, s->changed);
+    msx_status status = merge(s, plan);
     const msx_arch *arch = msx_merger_arch(s->merger);
     for (int64_t i = 0; status >= 0 && i < msx_arch_tensor_count(arch); i++)
         if (s->changed[i] && !strncmp(msx_arch_tensor_name(arch, i), ENCODER, sizeof ENCODER - 1))
             s->embeddings_current = false;
-    if (status >= 0) status = load(s, s->target, all ? NULL : s->changed);
     if (status < 0) {
         distrust(s);
         msx_plan_free(plan);
