@@ -71,7 +71,7 @@ static void free_image(msx_evaluator *e, msx__eval_image *i) {
 
 void msx_evaluator_free(msx_evaluator *e) {
     if (!e) return;
-    msx__evaluator_drop_cache(e);
+    msx__evaluator_drop_inputs(e);
     for (int64_t i = 0; i < e->n_images; i++) free_image(e, &e->images[i]);
     for (int64_t i = 0; i < e->n_tasks; i++) msx__free(e->ctx, e->tasks[i].name);
     msx__boxes_free(&e->boxes);
@@ -267,7 +267,7 @@ msx_status msx_evaluator_add(msx_evaluator *e, const msx_dataset *d, const char 
         roll_back(e, n_tasks, n_images, n_items, n_boxes);
         return status;
     }
-    msx__evaluator_drop_cache(e);
+    msx__evaluator_drop_inputs(e);
     index_items(e);
     return MSX_OK;
 }

@@ -51,12 +51,19 @@ struct msx_evaluator {
     int64_t side;
     float *inputs;
     int64_t *sizes; /* n_images x 4 */
+};
 
+/* What one model keeps between its runs over an evaluator; zero-initialised. Several models may have
+ * their own and share the evaluator. */
+typedef struct msx__eval_work {
+    msx_ctx *ctx;
     /* Embeddings of the last encoder state, one per batch, kept for runs that change only the
      * prompt encoder or the decoder. */
     msx_embedding **embeddings;
     int64_t n_embeddings;
-};
+} msx__eval_work;
+
+void msx__eval_work_free(msx__eval_work *w); /* accepts a zeroed struct */
 
 /* How a run treats embeddings. */
 enum {
@@ -64,16 +71,16 @@ enum {
     MSX__EVAL_REUSE = 2 /* the encoder has not changed since the last run that kept them */
 };
 
-/* As msx_evaluator_run(). `stage` NULL: no progress reports.
+/* As msx_evaluator_run(). `work`: of this model. `stage` NULL: no progress reports.
  * @return MSX_E_FORMAT when the network's output is not finite. */
-msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model, int flags,
-                              const char *stage);
+msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model,
+                              msx__eval_work *work, int flags, const char *stage);
 
 /* Digest of all slices, labels and boxes: what a search is scored on. */
 void msx__evaluator_digest(const msx_evaluator *e, char out[MSX__SHA256_HEX]);
 
-/* Forget inputs and embeddings; called when images are added. */
-void msx__evaluator_drop_cache(msx_evaluator *e);
+/* Forget inputs; called when images are added. */
+void msx__evaluator_drop_inputs(msx_evaluator *e);
 
 /* Union of the masks of all boxes of one item, 0 or 1, at the image's size. The prompts of the item
  * begin at `prompt` of `p`. */

@@ -12,13 +12,9 @@
 #define MAX_BATCH        16
 #define PROMPTS_PER_CALL 64
 
-void msx__evaluator_drop_cache(msx_evaluator *e) {
-    for (int64_t i = 0; i < e->n_embeddings; i++) msx_embedding_free(e->embeddings[i]);
-    msx__free(e->ctx, e->embeddings);
+void msx__evaluator_drop_inputs(msx_evaluator *e) {
     msx__free(e->ctx, e->inputs);
     msx__free(e->ctx, e->sizes);
-    e->embeddings = NULL;
-    e->n_embeddings = 0;
     e->inputs = NULL;
     e->sizes = NULL;
     e->side = 0;
@@ -42,7 +38,7 @@ static msx_status prepare_inputs(msx_evaluator *e, const msx_model *model) {
     int64_t side = msx_arch_get(msx_model_arch(model), MSX_ARCH_IMAGE_SIZE);
     msx_preset preset = msx_model_preset(model);
     if (e->side == side && e->preset == preset) return MSX_OK;
-    msx__evaluator_drop_cache(e);
+    msx__evaluator_drop_inputs(e);
     int64_t values = 0;
     bool fits = msx__product((int64_t[]){e->n_images, 3, side, side}, 4, &values) &&
                 values <= INPUT_BYTES / (int64_t)sizeof(float);
@@ -136,6 +132,7 @@ static msx_status count_item(const msx_evaluator *e, const msx__eval_item *item,
 typedef struct batch {
     msx_evaluator *e;
     msx_model *model;
+    msx__eval_work *work;
     const msx_embedding *embedding;
     int64_t first_image;
     uint8_t *mask, *reference; /* of the largest image */
@@ -196,21 +193,29 @@ static bool embeddings_fit(const msx_evaluator *e, const msx_model *model) {
            values <= EMBEDDING_BYTES / (int64_t)sizeof(float);
 }
 
-static void drop_embeddings(msx_evaluator *e) {
-    for (int64_t i = 0; i < e->n_embeddings; i++) msx_embedding_free(e->embeddings[i]);
-    e->n_embeddings = 0;
+static void drop_embeddings(msx__eval_work *w) {
+    for (int64_t i = 0; i < w->n_embeddings; i++) msx_embedding_free(w->embeddings[i]);
+    w->n_embeddings = 0;
+}
+
+void msx__eval_work_free(msx__eval_work *w) {
+    drop_embeddings(w);
+    if (w->ctx) msx__free(w->ctx, w->embeddings);
+    *w = (msx__eval_work){0};
 }
 
 /* All batches. Kept embeddings are used only when all of them are there: a run that was cancelled in
  * between leaves none behind. */
 static msx_status run_batches(batch *b, int flags, const char *stage) {
     msx_evaluator *e = b->e;
+    msx__eval_work *w = b->work;
     int64_t size = batch_of(e->side), n_batches = (e->n_images + size - 1) / size;
-    bool reuse = (flags & MSX__EVAL_REUSE) && e->n_embeddings == n_batches;
+    bool reuse = (flags & MSX__EVAL_REUSE) && w->n_embeddings == n_batches;
     bool keep = !reuse && (flags & MSX__EVAL_KEEP) && embeddings_fit(e, b->model);
-    if (!reuse) drop_embeddings(e);
-    if (keep && !e->embeddings &&
-        !(e->embeddings = msx__calloc(e->ctx, (size_t)n_batches, sizeof *e->embeddings)))
+    if (!reuse) drop_embeddings(w);
+    w->ctx = e->ctx;
+    if (keep && !w->embeddings &&
+        !(w->embeddings = msx__calloc(e->ctx, (size_t)n_batches, sizeof *w->embeddings)))
         return MSX_E_NOMEM;
     for (int64_t i = 0; i < n_batches; i++) {
         MSX_TRY(msx__check_cancel(e->ctx));
@@ -218,10 +223,10 @@ static msx_status run_batches(batch *b, int flags, const char *stage) {
         int64_t n = e->n_images - b->first_image < size ? e->n_images - b->first_image : size;
         msx_embedding *made = NULL;
         if (!reuse) MSX_TRY(encode(&made, e, b->model, b->first_image, n));
-        b->embedding = reuse ? e->embeddings[i] : made;
+        b->embedding = reuse ? w->embeddings[i] : made;
         msx_status status = decode_batch(b, n);
         if (keep && status >= 0)
-            e->embeddings[e->n_embeddings++] = made;
+            w->embeddings[w->n_embeddings++] = made;
         else
             msx_embedding_free(made);
         MSX_TRY(status);
@@ -230,8 +235,8 @@ static msx_status run_batches(batch *b, int flags, const char *stage) {
     return MSX_OK;
 }
 
-msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model, int flags,
-                              const char *stage) {
+msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model,
+                              msx__eval_work *work, int flags, const char *stage) {
     *out = NULL;
     if (e->n_images == 0)
         return msx__fail(e->ctx, MSX_E_FORMAT,
@@ -243,7 +248,7 @@ msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *mode
         int64_t n = msx_image_width(e->images[i].image) * msx_image_height(e->images[i].image);
         if (n > largest) largest = n;
     }
-    batch b = {.e = e, .model = model};
+    batch b = {.e = e, .model = model, .work = work};
     msx__buffer_init(&b.case_name, e->ctx);
     b.mask = msx__alloc(e->ctx, (size_t)largest, 1);
     b.reference = msx__alloc(e->ctx, (size_t)largest, 1);
@@ -263,5 +268,8 @@ msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *mode
 msx_status msx_evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model) {
     if (!e) return MSX_E_ARG;
     if (!out || !model) return msx__fail(e->ctx, MSX_E_ARG, "msx_evaluator_run: NULL argument");
-    return msx__evaluator_run(out, e, model, 0, "score");
+    msx__eval_work work = {0};
+    msx_status status = msx__evaluator_run(out, e, model, &work, 0, "score");
+    msx__eval_work_free(&work);
+    return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the values of a store must mean, and what follows from them: ranks and the front. */
 #include "search/report.h"
+#include "search/store.h"
 
 #include <math.h>
 #include <medsamix/optimize.h>
@@ -22,11 +23,11 @@ static bool in_unit(double value) {
 
 msx_status report_check_schema(report *r) {
     const char *schema = report_value(r, "schema");
-    if (!strcmp(schema, "1")) return MSX_OK;
+    if (!strcmp(schema, MSX__STORE_SCHEMA)) return MSX_OK;
     if (!*schema) return report_bad(r, "meta", 0, "key", "has no 'schema'; not a trial store");
     return msx__fail(r->ctx, MSX_E_UNSUPPORTED,
-                     "%s: store of schema '%.20s', this version reads schema 1; use the version "
-                     "that wrote it",
+                     "%s: store of schema '%.20s', this version reads schema " MSX__STORE_SCHEMA
+                     "; use the version that wrote it",
                      r->path, schema);
 }
 
@@ -74,8 +75,8 @@ static msx_status check_trials(report *r) {
     for (int64_t i = 0; i < r->n_trials; i++) {
         report_trial *t = &r->trials[i];
         t->done = !strcmp(t->state, "done");
-        if (!t->done && strcmp(t->state, "failed"))
-            return report_bad(r, "trials", i, "state", "is neither done nor failed");
+        if (!t->done && strcmp(t->state, "raced") && strcmp(t->state, "failed"))
+            return report_bad(r, "trials", i, "state", "is not running, done, raced or failed");
         if (t->number < 0) return report_bad(r, "trials", i, "number", "is negative");
         if (t->seconds < 0) return report_bad(r, "trials", i, "seconds", "is negative");
         if (!t->done) {

@@ -37,7 +37,7 @@ typedef struct column {
 } column;
 
 typedef struct source {
-    const char *table, *order;
+    const char *table, *where, *order;
     const column *columns;
     size_t n_columns, row_size;
     int64_t limit;
@@ -46,9 +46,9 @@ typedef struct source {
 
 #define COLUMN(row, field, name, type)                                                             \
     { name, type, offsetof(row, field) }
-#define SOURCE(table, order, columns, row, field, limit)                                           \
+#define SOURCE(table, where, order, columns, row, field, limit)                                    \
     {                                                                                              \
-        table, order, columns, sizeof columns / sizeof *columns, sizeof(row), limit,               \
+        table, where, order, columns, sizeof columns / sizeof *columns, sizeof(row), limit,        \
             offsetof(report, field), offsetof(report, n_##field)                                   \
     }
 
@@ -107,14 +107,15 @@ static const column picture_columns[] = {
 };
 
 static const source sources[] = {
-    SOURCE("meta", "key", meta_columns, report_meta, meta, 1000),
-    SOURCE("models", "idx", model_columns, report_model, models, 65),
-    SOURCE("tasks", "idx", task_columns, report_task, tasks, MOST_TASKS),
-    SOURCE("groups", "idx", group_columns, report_group, groups, 10000),
-    SOURCE("trials", "number", trial_columns, report_trial, trials, MOST_TRIALS),
-    SOURCE("costs", "trial, task", cost_columns, report_cost, cost_rows, MOST_COSTS),
-    SOURCE("results", "kind, name, split, task", result_columns, report_result, results, 20000),
-    SOURCE("pictures", "idx", picture_columns, report_picture, pictures, 200),
+    SOURCE("meta", "", "key", meta_columns, report_meta, meta, 1000),
+    SOURCE("models", "", "idx", model_columns, report_model, models, 65),
+    SOURCE("tasks", "", "idx", task_columns, report_task, tasks, MOST_TASKS),
+    SOURCE("groups", "", "idx", group_columns, report_group, groups, 10000),
+    SOURCE("trials", "WHERE state IS NOT 'running'", "number", trial_columns, report_trial, trials,
+           MOST_TRIALS),
+    SOURCE("costs", "", "trial, task", cost_columns, report_cost, cost_rows, MOST_COSTS),
+    SOURCE("results", "", "kind, name, split, task", result_columns, report_result, results, 20000),
+    SOURCE("pictures", "", "idx", picture_columns, report_picture, pictures, 200),
 };
 enum { SOURCES = sizeof sources / sizeof *sources };
 
@@ -267,7 +268,7 @@ static msx_status load_table(report *r, sqlite3 *db, const source *s) {
     /* In brackets: a missing column in double quotes would be taken for a text. */
     for (size_t i = 0; i < s->n_columns; i++)
         msx__buffer_printf(&sql, "%s[%s]", i ? ", " : "SELECT ", s->columns[i].name);
-    msx__buffer_printf(&sql, " FROM [%s] ORDER BY %s", s->table, s->order);
+    msx__buffer_printf(&sql, " FROM [%s] %s ORDER BY %s", s->table, s->where, s->order);
     msx_status status = sql.failed ? MSX_E_NOMEM : MSX_OK;
     sqlite3_stmt *q = NULL;
     if (status == MSX_OK && sqlite3_prepare_v2(db, sql.data, -1, &q, NULL))

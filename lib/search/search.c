@@ -43,10 +43,7 @@ void msx__search_forget_trials(msx_search *s) {
 void msx_search_free(msx_search *s) {
     if (!s) return;
     msx__store_close(s->store);
-    msx_model_free(s->model);
-    msx_plan_free(s->previous);
-    msx_checkpoint_free(s->target);
-    msx__free(s->ctx, s->changed);
+    msx__search_worker_free(&s->worker);
     msx_evaluator_free(s->evaluator);
     msx__merge_space_free(&s->space);
     msx_merger_free(s->merger);

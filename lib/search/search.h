@@ -21,6 +21,29 @@ typedef struct msx__search_tasks {
     size_t n;
 } msx__search_tasks;
 
+/* One who runs trials: a device, the merged weights, and the model that has them. A worker is used by
+ * one thread at a time; models, data and space it shares with the others of its search. */
+typedef struct msx__search_worker {
+    msx_search *search;
+    msx_device *device;
+    msx_merger *merger;
+    msx_checkpoint *target;
+    uint8_t *changed;   /* per tensor */
+    msx_plan *previous; /* what target holds; NULL: unknown */
+    msx_model *model;
+    bool settled;            /* it was tried to put the models on the device */
+    bool embeddings_current; /* those in `work` are of the model's encoder */
+    msx__eval_work work;
+} msx__search_worker;
+
+/* What a trial is worth and what that took. The caller gives room in `costs` and `dice`. */
+typedef struct msx__search_outcome {
+    double *costs;                     /* (tasks) */
+    double *dice;                      /* (items of the evaluator); NaN: not evaluated */
+    int64_t images;                    /* that were evaluated */
+    int64_t blocks_run, blocks_reused; /* transformer blocks times images */
+} msx__search_outcome;
+
 /* A finished trial. */
 typedef struct msx__trial {
     double *x;
@@ -50,17 +73,11 @@ struct msx_search {
     msx__store *store;
     int64_t design_trials; /* what the initial design is sized by: the first run's trials */
 
-    /* the merged weights and the model that has them */
-    msx_checkpoint *target;
-    uint8_t *changed;   /* per tensor */
-    msx_plan *previous; /* what target holds; NULL: unknown */
-    msx_model *model;
-    bool settled;            /* it was tried to put the models on the device */
-    bool embeddings_current; /* the evaluator's embeddings are of the model's encoder */
+    msx__search_worker worker;
 
     msx__trial *trials;
     int64_t n_trials, trials_capacity;
-    uint64_t rng[MSX__STORE_RNG_WORDS]; /* the generator's state after the last trial */
+    uint64_t history[MSX__STORE_HISTORY_WORDS]; /* of the last trial */
 };
 
 /* Open models and data, build the space, open the store and read its trials. Once. */
@@ -72,14 +89,18 @@ msx_status msx__search_add_trial(msx_search *s, const double *x, const double *c
 
 void msx__search_forget_trials(msx_search *s);
 
-/* Give the model the weights of a plan, which is taken over. Only what changed is rebuilt. */
-msx_status msx__search_apply(msx_search *s, msx_plan *plan);
-/* Give the model the weights of a checkpoint. */
-msx_status msx__search_apply_file(msx_search *s, const msx_checkpoint *file);
+/* Make a worker of a prepared search. */
+msx_status msx__search_worker_init(msx__search_worker *w, msx_search *s, msx_device *device);
+void msx__search_worker_free(msx__search_worker *w); /* accepts a zeroed struct */
 
-/* Tell what the model in place is worth: `costs` one per task.
+/* Give the model the weights of a plan, which is taken over. Only what changed is rebuilt. */
+msx_status msx__search_apply(msx__search_worker *w, msx_plan *plan);
+/* Give the model the weights of a checkpoint. */
+msx_status msx__search_apply_file(msx__search_worker *w, const msx_checkpoint *file);
+
+/* Tell what the model in place is worth.
  * @return MSX_E_FORMAT when its output is not finite. */
-msx_status msx__search_costs(msx_search *s, double *costs);
+msx_status msx__search_costs(msx__search_worker *w, msx__search_outcome *out);
 
 /* The score of a task, or of their mean (task -1). */
 msx_status msx__search_summary(const msx_search *s, const msx_score *score, int64_t task,

@@ -41,7 +41,8 @@ static msx_status add_entry(finish *f, const char *kind, const char *name, msx_s
     msx_search *s = f->s;
     entry *e = &f->entries[f->n_entries];
     msx_score *counts;
-    MSX_TRY(msx__evaluator_run(&counts, f->evaluator, s->model, 0, NULL));
+    msx__search_worker *w = &s->worker;
+    MSX_TRY(msx__evaluator_run(&counts, f->evaluator, w->model, &w->work, 0, NULL));
     e->kind = kind;
     snprintf(e->name, sizeof e->name, "%s", name);
     e->summaries = msx__calloc(s->ctx, (size_t)s->n_tasks + 1, sizeof *e->summaries);
@@ -60,7 +61,7 @@ static msx_status add_entry(finish *f, const char *kind, const char *name, msx_s
 static msx_status score_inputs(finish *f) {
     msx_search *s = f->s;
     for (size_t i = 0; i < s->n_models; i++) {
-        MSX_TRY(msx__search_apply_file(s, s->models[i].file));
+        MSX_TRY(msx__search_apply_file(&s->worker, s->models[i].file));
         MSX_TRY(add_entry(f, "input", s->models[i].name, NULL));
     }
     return MSX_OK;
@@ -86,7 +87,7 @@ static msx_status score_uniform(finish *f, const msx_merge_method *const *method
     for (size_t i = 0; i < n; i++) {
         msx_plan *plan;
         MSX_TRY(msx__merge_space_uniform_plan(&plan, &f->s->space, methods[i]));
-        MSX_TRY(msx__search_apply(f->s, plan));
+        MSX_TRY(msx__search_apply(&f->s->worker, plan));
         MSX_TRY(add_entry(f, "uniform", methods[i]->name, NULL));
     }
     return MSX_OK;
@@ -138,7 +139,8 @@ static msx_status draw(finish *f, const msx_score *score, const image_dice *whic
     int64_t zoom = PICTURE_PIXELS / width;
     zoom = zoom < 1 ? 1 : zoom > 4 ? 4 : zoom;
     msx_image *overlay;
-    MSX_TRY(msx_evaluator_overlay(&overlay, f->evaluator, s->model, which->image, (int)zoom));
+    MSX_TRY(
+        msx_evaluator_overlay(&overlay, f->evaluator, s->worker.model, which->image, (int)zoom));
     msx_status status = msx_image_encode_png(overlay, &p->png, &p->bytes);
     msx_image_free(overlay);
     return status;
@@ -174,7 +176,7 @@ static msx_status score_winners(finish *f, const int64_t *trials, int64_t n) {
         msx_score *score = NULL;
         snprintf(name, sizeof name, "trial %" PRId64, trials[i]);
         MSX_TRY(msx_search_trial_plan(&plan, f->s, trials[i]));
-        MSX_TRY(msx__search_apply(f->s, plan));
+        MSX_TRY(msx__search_apply(&f->s->worker, plan));
         MSX_TRY(add_entry(f, "winner", name, i == 0 ? &score : NULL));
         msx_status status = score ? draw_extremes(f, score) : MSX_OK;
         msx_score_free(score);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The model that a search keeps on its device: giving it weights and scoring it. */
+/* A worker and the model that it keeps on its device: giving it weights and scoring it. */
 #include "search/search.h"
 
 #include "merge/merger.h"
@@ -10,30 +10,48 @@
 
 #define ENCODER "image_encoder."
 
-/* What the target and the model hold is unknown: the next plan rebuilds everything. */
-static void distrust(msx_search *s) {
-    msx_plan_free(s->previous);
-    s->previous = NULL;
-    s->embeddings_current = false;
+msx_status msx__search_worker_init(msx__search_worker *w, msx_search *s, msx_device *device) {
+    *w = (msx__search_worker){.search = s, .device = device, .merger = s->merger};
+    int64_t tensors = msx_arch_tensor_count(msx_merger_arch(s->merger));
+    MSX_TRY(msx_checkpoint_create(&w->target, s->ctx));
+    w->changed = msx__calloc(s->ctx, (size_t)tensors, 1);
+    return w->changed ? MSX_OK : MSX_E_NOMEM;
 }
 
-static msx_status load(msx_search *s, const msx_checkpoint *c, const uint8_t *changed) {
-    if (s->model) return msx_model_update(s->model, c, changed);
+void msx__search_worker_free(msx__search_worker *w) {
+    if (!w->search) return;
+    msx_model_free(w->model);
+    msx_plan_free(w->previous);
+    msx_checkpoint_free(w->target);
+    msx__free(w->search->ctx, w->changed);
+    msx__eval_work_free(&w->work);
+    *w = (msx__search_worker){0};
+}
+
+/* What the target and the model hold is unknown: the next plan rebuilds everything. */
+static void distrust(msx__search_worker *w) {
+    msx_plan_free(w->previous);
+    w->previous = NULL;
+    w->embeddings_current = false;
+}
+
+static msx_status load(msx__search_worker *w, const msx_checkpoint *c, const uint8_t *changed) {
+    if (w->model) return msx_model_update(w->model, c, changed);
     msx_preset preset;
-    MSX_TRY(msx_preset_find(&preset, s->ctx, s->options.preset));
-    return msx_model_load(&s->model, s->device, c, preset);
+    MSX_TRY(msx_preset_find(&preset, w->search->ctx, w->search->options.preset));
+    return msx_model_load(&w->model, w->device, c, preset);
 }
 
 /* Where the device has memory of its own, the models go there once; when they do not fit, merging stays
  * on the host. */
-static msx_status settle(msx_search *s) {
-    const msx_device *d = s->device;
-    if (s->settled || d->k->host_memory) return MSX_OK;
-    s->settled = true;
-    msx_status status = msx__merger_reside(s->merger, d->k, d->dev);
+static msx_status settle(msx__search_worker *w) {
+    const msx_device *d = w->device;
+    if (w->settled || d->k->host_memory) return MSX_OK;
+    w->settled = true;
+    msx_status status = msx__merger_reside(w->merger, d->k, d->dev);
     if (status != MSX_E_NOMEM) return status;
-    msx__log(s->ctx, MSX_LOG_WARNING, "the models are merged on the host: %s",
-             msx_ctx_error(s->ctx));
+    msx__log(w->search->ctx, MSX_LOG_WARNING, "the models are merged on the host: %s",
+             msx_ctx_error(w->search->ctx));
     return MSX_OK;
 }
 
@@ -42,35 +60,35 @@ static float *place(int64_t tensor, void *payload) {
 }
 
 /* Straight into the model, or into the target and from there. */
-static msx_status merge(msx_search *s, const msx_plan *plan) {
-    MSX_TRY(settle(s));
-    if (s->model && s->merger->there.ops) {
-        MSX_TRY(msx__merger_run_there(s->merger, plan, s->previous, place, s->model, s->changed));
-        return msx__model_renewed(s->model);
+static msx_status merge(msx__search_worker *w, const msx_plan *plan) {
+    MSX_TRY(settle(w));
+    if (w->model && w->merger->there.ops) {
+        MSX_TRY(msx__merger_run_there(w->merger, plan, w->previous, place, w->model, w->changed));
+        return msx__model_renewed(w->model);
     }
-    MSX_TRY(msx_merger_run(s->merger, plan, s->previous, s->target, s->changed));
-    return load(s, s->target, s->previous ? s->changed : NULL);
+    MSX_TRY(msx_merger_run(w->merger, plan, w->previous, w->target, w->changed));
+    return load(w, w->target, w->previous ? w->changed : NULL);
 }
 
-msx_status msx__search_apply(msx_search *s, msx_plan *plan) {
-    msx_status status = merge(s, plan);
-    const msx_arch *arch = msx_merger_arch(s->merger);
+msx_status msx__search_apply(msx__search_worker *w, msx_plan *plan) {
+    msx_status status = merge(w, plan);
+    const msx_arch *arch = msx_merger_arch(w->merger);
     for (int64_t i = 0; status >= 0 && i < msx_arch_tensor_count(arch); i++)
-        if (s->changed[i] && !strncmp(msx_arch_tensor_name(arch, i), ENCODER, sizeof ENCODER - 1))
-            s->embeddings_current = false;
+        if (w->changed[i] && !strncmp(msx_arch_tensor_name(arch, i), ENCODER, sizeof ENCODER - 1))
+            w->embeddings_current = false;
     if (status < 0) {
-        distrust(s);
+        distrust(w);
         msx_plan_free(plan);
         return status;
     }
-    msx_plan_free(s->previous);
-    s->previous = plan;
+    msx_plan_free(w->previous);
+    w->previous = plan;
     return MSX_OK;
 }
 
-msx_status msx__search_apply_file(msx_search *s, const msx_checkpoint *file) {
-    distrust(s);
-    return load(s, file, NULL);
+msx_status msx__search_apply_file(msx__search_worker *w, const msx_checkpoint *file) {
+    distrust(w);
+    return load(w, file, NULL);
 }
 
 /* A task may have no slice in a split; its score is then undefined. */
@@ -89,17 +107,26 @@ msx_status msx__search_summary(const msx_search *s, const msx_score *score, int6
                              out);
 }
 
-msx_status msx__search_costs(msx_search *s, double *costs) {
+msx_status msx__search_costs(msx__search_worker *w, msx__search_outcome *out) {
+    msx_search *s = w->search;
+    const msx_evaluator *e = s->evaluator;
     msx_score *score;
-    int flags = MSX__EVAL_KEEP | (s->embeddings_current ? MSX__EVAL_REUSE : 0);
-    MSX_TRY(msx__evaluator_run(&score, s->evaluator, s->model, flags, NULL));
-    s->embeddings_current = true;
+    bool reuse = w->embeddings_current && w->work.n_embeddings > 0;
+    MSX_TRY(msx__evaluator_run(&score, s->evaluator, w->model, &w->work,
+                               MSX__EVAL_KEEP | (reuse ? MSX__EVAL_REUSE : 0), NULL));
+    w->embeddings_current = true;
     msx_status status = MSX_OK;
     for (int64_t t = 0; status >= 0 && t < s->n_tasks; t++) {
         msx_summary summary;
         status = msx__search_summary(s, score, t, &summary);
-        costs[t] = 1 - summary.mean;
+        out->costs[t] = 1 - summary.mean;
     }
+    for (int64_t i = 0; i < e->n_items; i++)
+        out->dice[i] = msx_dice(msx_score_counts(score, i), e->empty);
+    out->images = e->n_images;
+    int64_t blocks = e->n_images * msx_arch_get(msx_merger_arch(w->merger), MSX_ARCH_DEPTH);
+    out->blocks_run = reuse ? 0 : blocks;
+    out->blocks_reused = reuse ? blocks : 0;
     msx_score_free(score);
     return status;
 }

@@ -65,11 +65,7 @@ static msx_status prepare_models(msx_search *s) {
         status = msx_merger_create(&s->merger, s->ctx, files, s->model_names, s->n_models, false);
     msx__free(s->ctx, files);
     if (status >= 0) status = compare_encodings(s);
-    if (status >= 0) status = msx_checkpoint_create(&s->target, s->ctx);
-    if (status < 0) return status;
-    int64_t tensors = msx_arch_tensor_count(msx_merger_arch(s->merger));
-    s->changed = msx__calloc(s->ctx, (size_t)tensors, 1);
-    return s->changed ? MSX_OK : MSX_E_NOMEM;
+    return status < 0 ? status : msx__search_worker_init(&s->worker, s, s->device);
 }
 
 static void log_groups(const msx_search *s) {
@@ -197,7 +193,7 @@ static msx_status open_store(msx_search *s, definition *d) {
     MSX_TRY(fill_rows(s, d));
     const msx__search_options *o = &s->options;
     const msx__store_meta meta[] = {
-        {"schema", "1", true},
+        {"schema", MSX__STORE_SCHEMA, true},
         {"version", msx_version_string(), false},
         {"optimizer", s->optimizer_name, true},
         {"optimizer_options", d->driver_options.data, true},
@@ -227,6 +223,7 @@ static msx_status open_store(msx_search *s, definition *d) {
                            .n_tasks = (size_t)s->n_tasks,
                            .groups = d->groups,
                            .n_groups = (size_t)s->space.n_groups,
+                           .n_items = s->evaluator->n_items,
                            .space = s->space.space};
     return msx__store_open(&s->store, s->ctx, o->store, &all);
 }
@@ -251,7 +248,7 @@ static msx_status take_trial(const msx__store_trial *t, void *payload) {
                          "%s: is damaged: configuration of trial %" PRId64 "; start a new store",
                          s->options.store, t->number);
     MSX_TRY(msx__search_add_trial(s, t->x, t->costs, t->origin));
-    memcpy(s->rng, t->rng, sizeof s->rng);
+    memcpy(s->history, t->history, sizeof s->history);
     return MSX_OK;
 }
 
@@ -273,8 +270,7 @@ static msx_status read_design(msx_search *s) {
 
 static void forget(msx_search *s) {
     msx__store_close(s->store);
-    msx_checkpoint_free(s->target);
-    msx__free(s->ctx, s->changed);
+    msx__search_worker_free(&s->worker);
     msx_evaluator_free(s->evaluator);
     msx__merge_space_free(&s->space);
     msx_merger_free(s->merger);
@@ -284,8 +280,6 @@ static void forget(msx_search *s) {
         s->models[i].file = NULL;
     }
     s->store = NULL;
-    s->target = NULL;
-    s->changed = NULL;
     s->evaluator = NULL;
     s->merger = NULL;
     s->model_names = NULL;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -26,7 +27,9 @@ static const char *const schema[] = {
     "CREATE TABLE parameters(idx INTEGER PRIMARY KEY, name TEXT, kind TEXT, lower REAL, upper REAL,"
     " choices TEXT)",
     "CREATE TABLE trials(number INTEGER PRIMARY KEY, state TEXT, origin TEXT, x BLOB, plan TEXT,"
-    " mean_cost REAL, rng BLOB, seconds REAL, finished TEXT, error TEXT)",
+    " mean_cost REAL, history BLOB, worker TEXT, lease REAL, attempt INTEGER, started REAL,"
+    " finished REAL, seconds REAL, images INTEGER, blocks_run INTEGER, blocks_reused INTEGER,"
+    " dice BLOB, error TEXT)",
     "CREATE TABLE costs(trial INTEGER, task INTEGER, cost REAL, PRIMARY KEY(trial, task))",
     "CREATE TABLE results(kind TEXT, name TEXT, split TEXT, task INTEGER, dice REAL, low REAL,"
     " high REAL, used INTEGER, left_out INTEGER, PRIMARY KEY(kind, name, split, task))",
@@ -91,24 +94,46 @@ msx_status msx__store_finish(msx__store *s, sqlite3_stmt *statement, const char 
     return status;
 }
 
-/* Number of tables found, and whether they are exactly ours. */
-static msx_status read_schema(msx__store *s, int *tables, bool *ours) {
+/* Number of tables found, whether they are exactly ours, and whether the first is, where a store of
+ * any version says which it is. */
+static msx_status read_schema(msx__store *s, int *tables, bool *ours, bool *first_ours) {
     sqlite3_stmt *q;
     MSX_TRY(msx__store_prepare(s, &q,
                                "SELECT sql FROM sqlite_master"
                                " WHERE substr(name, 1, 7) <> 'sqlite_' ORDER BY rowid"));
     *tables = 0;
     *ours = true;
+    *first_ours = false;
     int code;
     while ((code = sqlite3_step(q)) == SQLITE_ROW) {
         const char *sql = (const char *)sqlite3_column_text(q, 0);
-        if (*tables >= N_TABLES || !sql || strcmp(sql, schema[*tables]) != 0) *ours = false;
+        bool same = *tables < N_TABLES && sql && !strcmp(sql, schema[*tables]);
+        if (!same) *ours = false;
+        if (*tables == 0) *first_ours = same;
         if (*tables <= N_TABLES) (*tables)++;
     }
     *ours = *ours && *tables == N_TABLES;
     msx_status status = code == SQLITE_DONE ? MSX_OK : msx__store_fail(s, "reading the schema");
     sqlite3_finalize(q);
     return status;
+}
+
+/* A database that is not a store of this version: say whether it is one of another. */
+static msx_status refuse(msx__store *s, bool has_meta) {
+    char *version = NULL, *end;
+    if (has_meta) MSX_TRY(msx__store_read_meta(s, "schema", &version));
+    long there = version ? strtol(version, &end, 10) : 0,
+         here = strtol(MSX__STORE_SCHEMA, NULL, 10);
+    bool known = version && end != version && !*end && there > 0 && there != here;
+    msx__free(s->ctx, version);
+    if (!known)
+        return msx__fail(s->ctx, MSX_E_STORE,
+                         "%s: is a database, but not a store of a search; give another file",
+                         s->path);
+    return msx__fail(s->ctx, MSX_E_STORE,
+                     "%s: is of a%s version: schema %ld there and %ld here; use the version that "
+                     "wrote it or give another file",
+                     s->path, there < here ? "n older" : " newer", there, here);
 }
 
 static msx_status check_pages(msx__store *s) {
@@ -181,14 +206,11 @@ static msx_status open_into(msx__store *s, const char *path, const msx__definiti
     if (status >= 0) status = open_database(s, file.data);
     msx__buffer_free(&file);
     int tables = 0;
-    bool ours = false;
-    if (status >= 0) status = read_schema(s, &tables, &ours);
+    bool ours = false, first_ours = false;
+    if (status >= 0) status = read_schema(s, &tables, &ours, &first_ours);
     if (status < 0) return status;
     if (tables == 0) return create(s, d);
-    if (!ours)
-        return msx__fail(s->ctx, MSX_E_STORE,
-                         "%s: is a database, but not a store of a search; give another file",
-                         s->path);
+    if (!ours) return refuse(s, first_ours);
     MSX_TRY(check_pages(s));
     return msx__store_compare(s, d);
 }
@@ -202,6 +224,7 @@ msx_status msx__store_open(msx__store **out, msx_ctx *ctx, const char *path,
     s->lock = -1;
     s->n_parameters = msx_space_count(d->space);
     s->n_tasks = (int64_t)d->n_tasks;
+    s->n_items = d->n_items;
     msx_status status = open_into(s, path, d);
     if (status < 0) {
         msx__store_close(s);

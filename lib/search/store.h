@@ -7,7 +7,8 @@
 
 #include <medsamix/search.h>
 
-#define MSX__STORE_RNG_WORDS 4
+#define MSX__STORE_SCHEMA        "2"
+#define MSX__STORE_HISTORY_WORDS 4
 
 typedef struct msx__store msx__store;
 
@@ -40,6 +41,7 @@ typedef struct msx__definition {
     size_t n_tasks;
     const msx__store_group *groups;
     size_t n_groups;
+    int64_t n_items; /* of the evaluator: values of a trial's `dice` */
     const msx_space *space;
 } msx__definition;
 
@@ -59,21 +61,40 @@ msx_status msx__store_read_meta(msx__store *s, const char *key, char **out);
 
 /* ---- trials ---------------------------------------------------------------------------------- */
 
+typedef enum msx__store_state {
+    MSX__STORE_RUNNING,
+    MSX__STORE_DONE,
+    MSX__STORE_RACED, /* stopped early: its costs are running values */
+    MSX__STORE_FAILED
+} msx__store_state;
+
 typedef struct msx__store_trial {
     int64_t number;
+    msx__store_state state;
     const char *origin;
     const double *x;     /* one per parameter, NaN where inactive */
-    const double *costs; /* one per task; NULL: failed */
-    uint64_t rng[MSX__STORE_RNG_WORDS];
+    const double *costs; /* one per task; NULL: failed or running */
+    /* digest of what the proposal was computed from */
+    uint64_t history[MSX__STORE_HISTORY_WORDS];
+    const char *worker; /* "host:process:thread" */
+    int64_t attempt;    /* 1, 2, ... */
+    double lease;       /* Unix time at which others may take it over; only while it runs */
     /* only for writing */
     const char *plan, *error;
-    double mean_cost, seconds;
+    const double *dice; /* one per item; NULL: none */
+    double mean_cost;
+    double started, finished; /* Unix time */
+    double seconds;           /* of evaluation */
+    int64_t images, blocks_run, blocks_reused;
 } msx__store_trial;
 
 /* Called for every stored trial in order; a negative status ends the reading. */
 typedef msx_status (*msx__store_trial_fn)(const msx__store_trial *t, void *payload);
 
 msx_status msx__store_read_trials(msx__store *s, msx__store_trial_fn each, void *payload);
+
+/* Dice of a trial on the evaluator's items. @return MSX_E_NOTFOUND when it has none. */
+msx_status msx__store_read_dice(msx__store *s, int64_t number, double *out);
 
 /* Write a finished trial in one transaction: a kill leaves all of it or nothing. */
 msx_status msx__store_add_trial(msx__store *s, const msx__store_trial *t);

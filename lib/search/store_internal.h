@@ -12,7 +12,7 @@ struct msx__store {
     char *path; /* for messages */
     sqlite3 *db;
     int lock; /* file descriptor that holds the flock; -1 in memory */
-    int64_t n_parameters, n_tasks;
+    int64_t n_parameters, n_tasks, n_items;
 };
 
 /* The text and status of SQLite's last failure. */

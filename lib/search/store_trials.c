@@ -2,21 +2,32 @@
 /* Trials and results in the store. */
 #include "search/store_internal.h"
 
-#include <math.h>
 #include <string.h>
-#include <time.h>
 
-#define RNG_BYTES  (MSX__STORE_RNG_WORDS * 8)
-#define MAX_ORIGIN 64
+#define HISTORY_BYTES (MSX__STORE_HISTORY_WORDS * 8)
+#define MAX_TEXT      128 /* of an origin and a worker */
 
-static uint64_t read_u64(const uint8_t *p) {
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--) v = v << 8 | p[i];
-    return v;
+static const char *const state_names[] = {[MSX__STORE_RUNNING] = "running",
+                                          [MSX__STORE_DONE] = "done",
+                                          [MSX__STORE_RACED] = "raced",
+                                          [MSX__STORE_FAILED] = "failed"};
+enum { N_STATES = sizeof state_names / sizeof *state_names };
+
+/* Little-endian on every machine. */
+static void read_words(const uint8_t *bytes, int64_t n, void *out) {
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t v = 0;
+        for (int k = 7; k >= 0; k--) v = v << 8 | bytes[8 * i + k];
+        memcpy((uint8_t *)out + 8 * i, &v, sizeof v);
+    }
 }
 
-static void write_u64(uint8_t *p, uint64_t v) {
-    for (int i = 0; i < 8; i++) p[i] = (uint8_t)(v >> (8 * i));
+static void write_words(const void *values, int64_t n, uint8_t *out) {
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t v;
+        memcpy(&v, (const uint8_t *)values + 8 * i, sizeof v);
+        for (int k = 0; k < 8; k++) out[8 * i + k] = (uint8_t)(v >> (8 * k));
+    }
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -50,32 +61,46 @@ static msx_status read_costs(reader *r, int64_t number) {
     return status;
 }
 
+static const char *text_of(sqlite3_stmt *q, int column) {
+    const char *text = (const char *)sqlite3_column_text(q, column);
+    return text && strlen(text) <= MAX_TEXT ? text : NULL;
+}
+
+/* n words of 8 bytes, or false. */
+static bool words_of(sqlite3_stmt *q, int column, int64_t n, void *out) {
+    if (sqlite3_column_type(q, column) != SQLITE_BLOB || sqlite3_column_bytes(q, column) != 8 * n)
+        return false;
+    read_words(sqlite3_column_blob(q, column), n, out);
+    return true;
+}
+
 static msx_status read_trial(reader *r, int64_t expected, msx__store_trial *t) {
     sqlite3_stmt *q = r->trials;
-    int64_t n = r->s->n_parameters;
-    const char *state = (const char *)sqlite3_column_text(q, 1);
+    const char *state = text_of(q, 1);
     t->number = sqlite3_column_int64(q, 0);
-    t->origin = (const char *)sqlite3_column_text(q, 2);
+    t->origin = text_of(q, 2);
+    t->worker = text_of(q, 5);
+    t->lease = sqlite3_column_double(q, 6);
+    t->attempt = sqlite3_column_int64(q, 7);
     if (t->number != expected)
         return msx__store_damaged(r->s, "trial %" PRId64 " is missing", expected);
-    if (!t->origin || strlen(t->origin) > MAX_ORIGIN || !state)
+    if (!t->origin || !state)
         return msx__store_damaged(r->s, "origin or state of trial %" PRId64, expected);
-    if (sqlite3_column_type(q, 3) != SQLITE_BLOB || sqlite3_column_bytes(q, 3) != 8 * n)
+    if (!words_of(q, 3, r->s->n_parameters, r->x))
         return msx__store_damaged(r->s, "configuration of trial %" PRId64, expected);
-    const uint8_t *x = sqlite3_column_blob(q, 3);
-    for (int64_t i = 0; i < n; i++) {
-        uint64_t bits = read_u64(x + 8 * i);
-        memcpy(&r->x[i], &bits, sizeof bits);
-    }
-    if (sqlite3_column_type(q, 4) != SQLITE_BLOB || sqlite3_column_bytes(q, 4) != RNG_BYTES)
-        return msx__store_damaged(r->s, "generator state of trial %" PRId64, expected);
-    const uint8_t *rng = sqlite3_column_blob(q, 4);
-    for (int i = 0; i < MSX__STORE_RNG_WORDS; i++) t->rng[i] = read_u64(rng + 8 * i);
+    if (!words_of(q, 4, MSX__STORE_HISTORY_WORDS, t->history))
+        return msx__store_damaged(r->s, "history of trial %" PRId64, expected);
+    if (!t->worker || t->attempt < 1)
+        return msx__store_damaged(r->s, "worker or attempt of trial %" PRId64, expected);
     t->x = r->x;
-    t->costs = NULL;
-    if (!strcmp(state, "failed")) return MSX_OK;
-    if (strcmp(state, "done") != 0)
-        return msx__store_damaged(r->s, "state of trial %" PRId64, expected);
+    int known = 0;
+    while (known < N_STATES && strcmp(state, state_names[known]) != 0) known++;
+    if (known == N_STATES) return msx__store_damaged(r->s, "state of trial %" PRId64, expected);
+    t->state = (msx__store_state)known;
+    bool running = t->state == MSX__STORE_RUNNING;
+    if (running != (sqlite3_column_type(q, 6) == SQLITE_FLOAT))
+        return msx__store_damaged(r->s, "lease of trial %" PRId64, expected);
+    if (running || t->state == MSX__STORE_FAILED) return MSX_OK;
     t->costs = r->cost;
     return read_costs(r, t->number);
 }
@@ -96,8 +121,10 @@ msx_status msx__store_read_trials(msx__store *s, msx__store_trial_fn each, void 
     r.cost = msx__alloc(s->ctx, (size_t)s->n_tasks, sizeof *r.cost);
     msx_status status = r.x && r.cost ? MSX_OK : MSX_E_NOMEM;
     if (status >= 0)
-        status = msx__store_prepare(
-            s, &r.trials, "SELECT number, state, origin, x, rng FROM trials ORDER BY number");
+        status =
+            msx__store_prepare(s, &r.trials,
+                               "SELECT number, state, origin, x, history, worker, lease, attempt"
+                               " FROM trials ORDER BY number");
     if (status >= 0)
         status = msx__store_prepare(s, &r.costs,
                                     "SELECT task, cost FROM costs WHERE trial = ? ORDER BY task");
@@ -106,6 +133,26 @@ msx_status msx__store_read_trials(msx__store *s, msx__store_trial_fn each, void 
     sqlite3_finalize(r.costs);
     msx__free(s->ctx, r.x);
     msx__free(s->ctx, r.cost);
+    return status;
+}
+
+msx_status msx__store_read_dice(msx__store *s, int64_t number, double *out) {
+    sqlite3_stmt *q;
+    MSX_TRY(msx__store_prepare(s, &q, "SELECT dice FROM trials WHERE number = ?"));
+    sqlite3_bind_int64(q, 1, number);
+    int code = sqlite3_step(q);
+    msx_status status = MSX_OK;
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        status = msx__store_fail(s, "reading Dice");
+    else if (code == SQLITE_DONE || sqlite3_column_type(q, 0) == SQLITE_NULL)
+        status =
+            msx__fail(s->ctx, MSX_E_NOTFOUND, "%s: trial %" PRId64 " has no Dice", s->path, number);
+    else if (!words_of(q, 0, s->n_items, out))
+        status = msx__store_damaged(s, "Dice of trial %" PRId64, number);
+    for (int64_t i = 0; status >= 0 && i < s->n_items; i++)
+        if (out[i] < 0 || out[i] > 1)
+            status = msx__store_damaged(s, "Dice of trial %" PRId64, number);
+    sqlite3_finalize(q);
     return status;
 }
 
@@ -118,44 +165,46 @@ static void bind_text(sqlite3_stmt *q, int column, const char *text) {
         sqlite3_bind_null(q, column);
 }
 
-static void now_text(char out[32]) {
-    time_t seconds = time(NULL);
-    struct tm parts;
-    gmtime_r(&seconds, &parts);
-    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
+static msx_status bind_words(msx__store *s, sqlite3_stmt *q, int column, const void *values,
+                             int64_t n) {
+    uint8_t *bytes = msx__alloc(s->ctx, (size_t)n, 8);
+    if (!bytes) return MSX_E_NOMEM;
+    write_words(values, n, bytes);
+    bool bound = sqlite3_bind_blob(q, column, bytes, (int)(8 * n), SQLITE_TRANSIENT) == SQLITE_OK;
+    msx__free(s->ctx, bytes);
+    return bound ? MSX_OK : msx__nomem(s->ctx, 8 * (size_t)n);
 }
 
 static msx_status insert_trial(msx__store *s, const msx__store_trial *t) {
-    uint8_t rng[RNG_BYTES];
-    for (int i = 0; i < MSX__STORE_RNG_WORDS; i++) write_u64(rng + 8 * i, t->rng[i]);
-    size_t bytes = 8 * (size_t)s->n_parameters;
-    uint8_t *x = msx__alloc(s->ctx, bytes, 1);
-    if (!x) return MSX_E_NOMEM;
-    for (int64_t i = 0; i < s->n_parameters; i++) {
-        uint64_t bits;
-        memcpy(&bits, &t->x[i], sizeof bits);
-        write_u64(x + 8 * i, bits);
-    }
-    char finished[32];
-    now_text(finished);
     sqlite3_stmt *q;
-    msx_status status =
-        msx__store_prepare(s, &q, "INSERT INTO trials VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    if (status >= 0) {
-        sqlite3_bind_int64(q, 1, t->number);
-        bind_text(q, 2, t->costs ? "done" : "failed");
-        bind_text(q, 3, t->origin);
-        sqlite3_bind_blob(q, 4, x, (int)bytes, SQLITE_TRANSIENT);
-        bind_text(q, 5, t->plan);
-        if (t->costs) sqlite3_bind_double(q, 6, t->mean_cost);
-        sqlite3_bind_blob(q, 7, rng, RNG_BYTES, SQLITE_TRANSIENT);
-        sqlite3_bind_double(q, 8, t->seconds);
-        bind_text(q, 9, finished);
-        bind_text(q, 10, t->error);
-        status = msx__store_finish(s, q, "writing a trial");
+    MSX_TRY(msx__store_prepare(
+        s, &q,
+        "INSERT INTO trials(number, state, origin, x, plan, mean_cost, history, worker, lease,"
+        " attempt, started, finished, seconds, images, blocks_run, blocks_reused, dice, error)"
+        " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    sqlite3_bind_int64(q, 1, t->number);
+    bind_text(q, 2, state_names[t->state]);
+    bind_text(q, 3, t->origin);
+    bind_text(q, 5, t->plan);
+    if (t->costs) sqlite3_bind_double(q, 6, t->mean_cost);
+    bind_text(q, 8, t->worker);
+    if (t->state == MSX__STORE_RUNNING) sqlite3_bind_double(q, 9, t->lease);
+    sqlite3_bind_int64(q, 10, t->attempt);
+    sqlite3_bind_double(q, 11, t->started);
+    sqlite3_bind_double(q, 12, t->finished);
+    sqlite3_bind_double(q, 13, t->seconds);
+    sqlite3_bind_int64(q, 14, t->images);
+    sqlite3_bind_int64(q, 15, t->blocks_run);
+    sqlite3_bind_int64(q, 16, t->blocks_reused);
+    bind_text(q, 18, t->error);
+    msx_status status = bind_words(s, q, 4, t->x, s->n_parameters);
+    if (status >= 0) status = bind_words(s, q, 7, t->history, MSX__STORE_HISTORY_WORDS);
+    if (status >= 0 && t->dice) status = bind_words(s, q, 17, t->dice, s->n_items);
+    if (status < 0) {
+        sqlite3_finalize(q);
+        return status;
     }
-    msx__free(s->ctx, x);
-    return status;
+    return msx__store_finish(s, q, "writing a trial");
 }
 
 static msx_status insert_costs(msx__store *s, const msx__store_trial *t) {

@@ -13,14 +13,15 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The search of tests/fuzz/make_corpus_store.py. */
-static const msx__store_meta meta[] = {{"schema", "1", true}, {"seed", "7", true}};
+static const msx__store_meta meta[] = {{"schema", MSX__STORE_SCHEMA, true}, {"seed", "7", true}};
 static const msx__store_model models[] = {{"base", "/a.pth", "aa"}, {"human", "/b.pth", "bb"}};
 static const msx__store_task tasks[] = {{"D/x", "D", "x"}, {"D/y", "D", "y"}};
 static const msx__store_group groups[] = {{"neck", "searched", 10}};
 
 static msx_status check_trial(const msx__store_trial *t, void *payload) {
     int64_t *n = payload;
-    if (t->number != (*n)++ || !t->origin || strlen(t->origin) > 64) abort();
+    if (t->number != (*n)++ || !t->origin || strlen(t->origin) > 128) abort();
+    if (!t->worker || strlen(t->worker) > 128 || t->attempt < 1) abort();
     for (int i = 0; t->costs && i < 2; i++)
         if (!(t->costs[i] >= 0 && t->costs[i] <= 1)) abort();
     volatile double touched = t->x[0] + t->x[1];
@@ -37,11 +38,16 @@ static void run(msx_ctx *ctx, const char *path, const msx_space *space) {
                          .n_tasks = 2,
                          .groups = groups,
                          .n_groups = 1,
+                         .n_items = 2,
                          .space = space};
     msx__store *s;
     int64_t n = 0;
     msx_status status = msx__store_open(&s, ctx, path, &d);
     if (status >= 0) status = msx__store_read_trials(s, check_trial, &n);
+    double dice[2] = {0};
+    if (status >= 0 && n > 0 && msx__store_read_dice(s, n - 1, dice) >= 0)
+        for (int i = 0; i < 2; i++)
+            if (dice[i] < 0 || dice[i] > 1) abort();
     if (status < 0 && status != MSX_E_STORE && status != MSX_E_IO && status != MSX_E_NOMEM) abort();
     if (status < 0 && !*msx_ctx_error(ctx)) abort();
     msx__store_close(s);

@@ -20,14 +20,16 @@ CREATE TABLE groups(idx INTEGER PRIMARY KEY, name TEXT, elements INTEGER, state 
 CREATE TABLE parameters(idx INTEGER PRIMARY KEY, name TEXT, kind TEXT, lower REAL, upper REAL,
                         choices TEXT);
 CREATE TABLE trials(number INTEGER PRIMARY KEY, state TEXT, origin TEXT, x BLOB, plan TEXT,
-                    mean_cost REAL, rng BLOB, seconds REAL, finished TEXT, error TEXT);
+                    mean_cost REAL, history BLOB, worker TEXT, lease REAL, attempt INTEGER,
+                    started REAL, finished REAL, seconds REAL, images INTEGER, blocks_run INTEGER,
+                    blocks_reused INTEGER, dice BLOB, error TEXT);
 CREATE TABLE costs(trial INTEGER, task INTEGER, cost REAL, PRIMARY KEY(trial, task));
 CREATE TABLE results(kind TEXT, name TEXT, split TEXT, task INTEGER, dice REAL, low REAL, high REAL,
                      used INTEGER, left_out INTEGER, PRIMARY KEY(kind, name, split, task));
 CREATE TABLE pictures(idx INTEGER PRIMARY KEY, title TEXT, caption TEXT, split TEXT, png BLOB);
 """
 META = {
-    "schema": "1", "version": "0.1.0", "data": "c0ffee", "optimizer": "parego", "seed": "7",
+    "schema": "2", "version": "0.1.0", "data": "c0ffee", "optimizer": "parego", "seed": "7",
     "trials": "12", "preset": "sam", "box_preset": "tight", "slice_axis": "max-spacing",
     "intensity": "mr", "min_object": "40", "unit": "slice", "empty": "nnunet",
     "methods": "linear,task_arithmetic,ties,slerp", "granularity": "2",
@@ -92,9 +94,11 @@ def store(name, tasks=2, trials=12, splits=("calibration", "test"), pictures=1, 
         origin = "enqueued" if t < 3 else "sobol" if t < 6 else "random" if t % 4 == 0 else "model"
         costs = [round(.3 - .01 * t + .05 * rnd.random() + .02 * k / tasks, 4) for k in range(tasks)]
         done = t != 5
-        db.execute("INSERT INTO trials VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        db.execute("INSERT INTO trials VALUES(?, ?, ?, ?, ?, ?, ?, ?, NULL, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
                    (t, "done" if done else "failed", origin, struct.pack("<2d", t, .5), plan(rnd),
-                    sum(costs) / tasks if done else None, b"rng", 1.25, "2026-01-01",
+                    sum(costs) / tasks if done else None, struct.pack("<4Q", 7, t, 1, 2),
+                    f"host:{10 + t % 2}:0", 1.75e9 + t, 1.75e9 + t + 1.25, 1.25, 31, 372, 0,
+                    struct.pack("<2d", .5, .5) if done else None,
                     None if done else "out of memory"))
         if done:
             means[t] = sum(costs)
@@ -147,6 +151,11 @@ def main():
         ("UPDATE meta SET value = ? WHERE key <> 'schema'", (hostile,)),
         "UPDATE models SET sha256 = CAST(x'41fffe42' AS TEXT) WHERE idx = 0",
         "UPDATE pictures SET png = x'00'"])
+    store("valid_running", trials=4, splits=(), pictures=0, edits=[
+        "UPDATE trials SET state = 'running', lease = 1.76e9, mean_cost = NULL, finished = NULL,"
+        " seconds = NULL, dice = NULL WHERE number = 3",
+        "DELETE FROM costs WHERE trial = 3"])
+    store("valid_raced", trials=4, edits=["UPDATE trials SET state = 'raced' WHERE number = 3"])
     store("valid_undefined_scores", trials=4,
           edits=["UPDATE results SET dice = NULL, low = NULL, high = NULL WHERE task = 0"])
     store("valid_large_trial_number", trials=3, splits=(), pictures=0, edits=[
@@ -162,7 +171,8 @@ def main():
                  " SELECT i AS idx, '' AS title, '' AS caption, '' AS split, x'' AS png FROM n"],
         "column_missing": ["ALTER TABLE groups DROP COLUMN elements"],
         "schema_missing": ["DELETE FROM meta WHERE key = 'schema'"],
-        "schema_2": ["UPDATE meta SET value = '2' WHERE key = 'schema'"],
+        "schema_1": ["UPDATE meta SET value = '1' WHERE key = 'schema'"],
+        "schema_3": ["UPDATE meta SET value = '3' WHERE key = 'schema'"],
         "model_name_is_null": ["UPDATE models SET name = NULL WHERE idx = 1"],
         "model_name_is_blob": ["UPDATE models SET name = x'00' WHERE idx = 1"],
         "model_index": ["UPDATE models SET idx = 9 WHERE idx = 2"],
@@ -171,7 +181,7 @@ def main():
         "group_elements": ["UPDATE groups SET elements = -1"],
         "group_elements_is_text": ["UPDATE groups SET elements = 'many'"],
         "group_state": ["UPDATE groups SET state = 'lost'"],
-        "trial_state": ["UPDATE trials SET state = 'running'"],
+        "trial_state": ["UPDATE trials SET state = 'lost'"],
         "trial_number": ["UPDATE trials SET number = -1 WHERE number = 0"],
         "trial_seconds": ["UPDATE trials SET seconds = -1"],
         "trial_cost_missing": ["UPDATE trials SET mean_cost = NULL"],

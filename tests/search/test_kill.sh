@@ -31,7 +31,8 @@ dump() { # store, trials below this number
     query "$1" "SELECT * FROM tasks"
     query "$1" "SELECT * FROM groups"
     query "$1" "SELECT * FROM parameters"
-    query "$1" "SELECT number, state, origin, hex(x), plan, mean_cost, hex(rng), error FROM trials
+    query "$1" "SELECT number, state, origin, hex(x), plan, mean_cost, hex(history), images,
+        hex(dice), error FROM trials
         WHERE number < $2 ORDER BY number"
     query "$1" "SELECT * FROM costs WHERE trial < $2 ORDER BY trial, task"
 }

@@ -51,11 +51,11 @@ static void lacks(const char *page, const char *text) {
     ck_assert_msg(at == NULL, "the page has '%.60s'", at ? at : "");
 }
 
-static const char *const valid[] = {"valid_one_task",         "valid_two_tasks",
-                                    "valid_three_tasks",      "valid_five_tasks",
-                                    "valid_no_trials",        "valid_failed_trials_only",
-                                    "valid_not_scored_yet",   "valid_hostile_names",
-                                    "valid_undefined_scores", "valid_large_trial_number"};
+static const char *const valid[] = {
+    "valid_one_task",           "valid_two_tasks",     "valid_three_tasks",
+    "valid_five_tasks",         "valid_no_trials",     "valid_failed_trials_only",
+    "valid_not_scored_yet",     "valid_hostile_names", "valid_undefined_scores",
+    "valid_large_trial_number", "valid_running",       "valid_raced"};
 enum { N_VALID = sizeof valid / sizeof *valid };
 
 /* ---- the page ----------------------------------------------------------------------------------- */
@@ -346,7 +346,8 @@ static const struct {
     {"result_split", MSX_E_FORMAT, "is not calibration or test"},
     {"result_task", MSX_E_FORMAT, "is no task of this store"},
     {"result_used", MSX_E_FORMAT, "is negative"},
-    {"schema_2", MSX_E_UNSUPPORTED, "schema '2'"},
+    {"schema_1", MSX_E_UNSUPPORTED, "schema '1'"},
+    {"schema_3", MSX_E_UNSUPPORTED, "schema '3'"},
     {"schema_missing", MSX_E_FORMAT, "has no 'schema'"},
     {"task_index", MSX_E_FORMAT, "table tasks, row 0"},
     {"text_too_long", MSX_E_LIMIT, "text of 80000 bytes"},
@@ -357,7 +358,7 @@ static const struct {
     {"trial_cost_range", MSX_E_FORMAT, "of a finished trial"},
     {"trial_number", MSX_E_FORMAT, "column number: is negative"},
     {"trial_seconds", MSX_E_FORMAT, "column seconds: is negative"},
-    {"trial_state", MSX_E_FORMAT, "is neither done nor failed"},
+    {"trial_state", MSX_E_FORMAT, "is not running, done, raced or failed"},
     {"truncated", MSX_E_FORMAT, "malformed"},
     {"view", MSX_E_FORMAT, "no table 'pictures'"},
 };

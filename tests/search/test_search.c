@@ -89,7 +89,7 @@ static void same_trials(const msx_search *a, const msx_search *b) {
         ck_assert(!memcmp(msx_search_trial_costs(a, i), msx_search_trial_costs(b, i),
                           2 * sizeof(double)));
     }
-    ck_assert(!memcmp(a->rng, b->rng, sizeof a->rng));
+    ck_assert(!memcmp(a->history, b->history, sizeof a->history));
 }
 
 START_TEST(the_first_trials_are_inputs_and_uniform_merges) {
@@ -211,21 +211,25 @@ START_TEST(incremental_trials_equal_full_ones) {
                 x[i] = (double)(step + 1);
         msx_space_repair(s->space.space, x);
         msx_plan *plan;
-        double quick[2], full[2];
+        double quick[2], full[2], dice[6];
+        msx__search_outcome outcome = {.costs = quick, .dice = dice};
         test_ok(f.ctx, msx_search_trial_plan(&plan, s, trial));
-        test_ok(f.ctx, msx__search_apply(s, plan));
-        test_ok(f.ctx, msx__search_costs(s, quick));
+        test_ok(f.ctx, msx__search_apply(&s->worker, plan));
+        test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
         ck_assert(!memcmp(quick, s->trials[trial].costs, sizeof quick));
         test_ok(f.ctx, msx__merge_space_plan(&plan, &s->space, x));
-        test_ok(f.ctx, msx__search_apply(s, plan));
-        ck_assert(s->embeddings_current);
-        test_ok(f.ctx, msx__search_costs(s, quick));
-        test_ok(f.ctx, msx__search_apply_file(s, s->models[0].file));
-        ck_assert(!s->embeddings_current);
+        test_ok(f.ctx, msx__search_apply(&s->worker, plan));
+        ck_assert(s->worker.embeddings_current);
+        test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
+        test_ok(f.ctx, msx__search_apply_file(&s->worker, s->models[0].file));
+        ck_assert(!s->worker.embeddings_current);
         test_ok(f.ctx, msx__merge_space_plan(&plan, &s->space, x));
-        test_ok(f.ctx, msx__search_apply(s, plan));
-        ck_assert(!s->embeddings_current);
-        test_ok(f.ctx, msx__search_costs(s, full));
+        test_ok(f.ctx, msx__search_apply(&s->worker, plan));
+        ck_assert(!s->worker.embeddings_current);
+        outcome.costs = full;
+        test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
+        ck_assert_int_eq(outcome.images, 3);
+        ck_assert(outcome.blocks_run > 0 && outcome.blocks_reused == 0);
         ck_assert(!memcmp(quick, full, sizeof full));
     }
     free(x);
@@ -267,9 +271,10 @@ START_TEST(the_winner_is_written_and_scored) {
     test_ok(f.ctx, msx_plan_load(&plan, f.ctx, plan_path));
     ck_assert_str_eq(msx_checkpoint_meta(c, "medsamix.plan"), msx_plan_text(plan));
     ck_assert_str_eq(msx_checkpoint_meta(c, "medsamix.input.two"), s->models[2].sha256);
-    test_ok(f.ctx, msx__search_apply_file(s, c));
-    double costs[2];
-    test_ok(f.ctx, msx__search_costs(s, costs));
+    test_ok(f.ctx, msx__search_apply_file(&s->worker, c));
+    double costs[2], dice[6];
+    msx__search_outcome outcome = {.costs = costs, .dice = dice};
+    test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
     ck_assert(!memcmp(costs, msx_search_trial_costs(s, best), sizeof costs));
     msx_plan_free(plan);
     msx_checkpoint_free(c);

@@ -33,7 +33,7 @@ static void set_up(fixture *f) {
     const char *choices[] = {"linear", "ties"};
     test_ok(f->ctx, msx_space_add_categorical(f->space, "neck/method", choices, 2, 0));
     test_ok(f->ctx, msx_space_add_float(f->space, "neck/ties.retain", 0, 1, 0.5, false));
-    f->meta[0] = (msx__store_meta){"schema", "1", true};
+    f->meta[0] = (msx__store_meta){"schema", MSX__STORE_SCHEMA, true};
     f->meta[1] = (msx__store_meta){"seed", "7", true};
     f->meta[2] = (msx__store_meta){"trials", "30", false};
     f->definition = (msx__definition){.meta = f->meta,
@@ -44,6 +44,7 @@ static void set_up(fixture *f) {
                                       .n_tasks = 2,
                                       .groups = groups,
                                       .n_groups = 2,
+                                      .n_items = 3,
                                       .space = f->space};
 }
 
@@ -55,15 +56,23 @@ static void tear_down(fixture *f) {
 
 static void add(fixture *f, msx__store *s, int64_t number, bool failed) {
     double x[2] = {(double)(number % 2), number % 2 ? 0.25 : NAN};
-    double costs[2] = {0.1, 0.3};
+    double costs[2] = {0.1, 0.3}, dice[3] = {0.9, NAN, 0.7};
     msx__store_trial t = {.number = number,
+                          .state = failed ? MSX__STORE_FAILED : MSX__STORE_DONE,
                           .origin = "sobol",
                           .x = x,
                           .costs = failed ? NULL : costs,
-                          .rng = {1, 2, 3, (uint64_t)number},
+                          .dice = failed ? NULL : dice,
+                          .history = {1, 2, 3, (uint64_t)number},
+                          .worker = "host:1:0",
+                          .attempt = 1,
                           .plan = "plan",
                           .mean_cost = 0.2,
+                          .started = 1.7e9,
+                          .finished = 1.7e9 + 0.5,
                           .seconds = 0.5,
+                          .images = 2,
+                          .blocks_run = 24,
                           .error = failed ? "not finite" : NULL};
     test_ok(f->ctx, msx__store_add_trial(s, &t));
 }
@@ -79,7 +88,10 @@ static msx_status look(const msx__store_trial *t, void *payload) {
     ck_assert_str_eq(t->origin, "sobol");
     ck_assert(t->x[0] == (double)(s->n % 2));
     ck_assert(s->n % 2 ? t->x[1] == 0.25 : isnan(t->x[1]));
-    ck_assert(t->rng[0] == 1 && t->rng[3] == (uint64_t)s->n);
+    ck_assert(t->history[0] == 1 && t->history[3] == (uint64_t)s->n);
+    ck_assert_str_eq(t->worker, "host:1:0");
+    ck_assert_int_eq(t->attempt, 1);
+    ck_assert_int_eq(t->state, t->costs ? MSX__STORE_DONE : MSX__STORE_FAILED);
     if (t->costs)
         ck_assert(t->costs[0] == 0.1 && t->costs[1] == 0.3);
     else
@@ -109,6 +121,11 @@ START_TEST(trials_come_back_after_reopening) {
     test_ok(f.ctx, msx__store_read_trials(s, look, &all));
     ck_assert_int_eq(all.n, 3);
     ck_assert_int_eq(all.failed, 1);
+    double dice[3];
+    test_ok(f.ctx, msx__store_read_dice(s, 2, dice));
+    ck_assert(dice[0] == 0.9 && isnan(dice[1]) && dice[2] == 0.7);
+    test_fails(f.ctx, msx__store_read_dice(s, 1, dice), MSX_E_NOTFOUND, "trial 1 has no Dice");
+    test_fails(f.ctx, msx__store_read_dice(s, 3, dice), MSX_E_NOTFOUND, "trial 3 has no Dice");
     msx__store_close(s);
     msx__store_close(NULL);
     tear_down(&f);
@@ -229,7 +246,15 @@ static const struct {
     {"DELETE FROM trials WHERE number = 1", "trial 1 is missing"},
     {"UPDATE trials SET x = x'00' WHERE number = 2", "configuration of trial 2"},
     {"UPDATE trials SET x = 'text' WHERE number = 2", "configuration of trial 2"},
-    {"UPDATE trials SET rng = NULL WHERE number = 0", "generator state of trial 0"},
+    {"UPDATE trials SET history = NULL WHERE number = 0", "history of trial 0"},
+    {"UPDATE trials SET worker = NULL WHERE number = 0", "worker or attempt of trial 0"},
+    {"UPDATE trials SET attempt = 0 WHERE number = 0", "worker or attempt of trial 0"},
+    {"UPDATE trials SET state = 'running' WHERE number = 2", "lease of trial 2"},
+    {"UPDATE trials SET lease = 1.8e9 WHERE number = 2", "lease of trial 2"},
+    {"UPDATE trials SET dice = x'00' WHERE number = 0", "Dice of trial 0"},
+    {"UPDATE trials SET dice = 'text' WHERE number = 0", "Dice of trial 0"},
+    {"UPDATE trials SET dice = (SELECT x'0000000000000040' || zeroblob(16)) WHERE number = 0",
+     "Dice of trial 0"},
     {"UPDATE trials SET state = 'odd' WHERE number = 0", "state of trial 0"},
     {"UPDATE trials SET origin = NULL WHERE number = 0", "origin or state of trial 0"},
     {"UPDATE costs SET cost = 7.5", "costs of trial 0"},
@@ -261,6 +286,8 @@ START_TEST(damage_is_found) {
     msx_status status = msx__store_open(&s, f.ctx, f.path, &f.definition);
     seen all = {0, 0};
     if (status >= 0) status = msx__store_read_trials(s, look, &all);
+    double dice[3];
+    if (status >= 0) status = msx__store_read_dice(s, 0, dice);
     test_fails(f.ctx, status, MSX_E_STORE, damages[_i].text);
     ck_assert_ptr_nonnull(strstr(msx_ctx_error(f.ctx), "store.db"));
     msx__store_close(s);
@@ -277,7 +304,15 @@ static const struct {
     {"bad_trial_missing.db", "trial 1 is missing"},
     {"bad_x_short.db", "configuration of trial 2"},
     {"bad_x_text.db", "configuration of trial 2"},
-    {"bad_rng.db", "generator state of trial 0"},
+    {"ok_running.db", NULL},
+    {"ok_raced.db", NULL},
+    {"bad_history.db", "history of trial 0"},
+    {"bad_worker.db", "worker or attempt of trial 0"},
+    {"bad_attempt.db", "worker or attempt of trial 0"},
+    {"bad_lease_missing.db", "lease of trial 2"},
+    {"bad_lease_left.db", "lease of trial 2"},
+    {"bad_older.db", "is of an older version: schema 1 there and 2 here"},
+    {"bad_newer.db", "is of a newer version: schema 3 there and 2 here"},
     {"bad_state.db", "state of trial 0"},
     {"bad_origin.db", "origin or state of trial 0"},
     {"bad_cost_large.db", "costs of trial 0"},
@@ -310,6 +345,7 @@ START_TEST(stores_of_the_corpus_are_told_apart) {
     ck_assert_int_eq(system(command), 0);
     f.definition.n_meta = 2;
     f.definition.n_groups = 1;
+    f.definition.n_items = 2;
     msx__store *s;
     int64_t n = 0;
     msx_status status = msx__store_open(&s, f.ctx, path, &f.definition);
