@@ -5,11 +5,13 @@
 
 #include "core/file.h"
 
+#include <math.h>
 #include <medsamix/search.h>
 #include <string.h>
 
-static void section(msx__buffer *b, const char *title, const char *lead) {
-    msx__buffer_printf(b, "<section><h2>%s</h2>", title);
+static void section(msx__buffer *b, const char *id, const char *title, const char *lead) {
+    msx__buffer_printf(b, "<section id=\"%s\" aria-labelledby=\"%s-h\"><h2 id=\"%s-h\">%s</h2>", id,
+                       id, id, title);
     if (lead) msx__buffer_printf(b, "<p class=\"lead\">%s</p>", lead);
 }
 
@@ -24,18 +26,18 @@ static const char *const splits[][2] = {
 enum { N_SPLITS = sizeof splits / sizeof *splits };
 
 static void scores(msx__buffer *b, const report *r) {
-    section(
-        b, "Dice per task",
-        "Every input model alone, the uniform merge by each method, and what was found. The best of "
-        "each task is bold; point at a value for its interval.");
+    bool first = true;
     for (size_t i = 0; i < N_SPLITS; i++) {
         if (!report_has_split(r, splits[i][0])) continue;
-        msx__buffer_printf(b, "<h3>%s</h3>", splits[i][1]);
+        bool folded = !first && r->n_tasks > REPORT_FOLD;
+        msx__buffer_printf(b, folded ? "<details><summary>%s</summary>" : "<h3>%s</h3>",
+                           splits[i][1]);
         report_scores(b, r, splits[i][0]);
+        if (folded) msx__buffer_text(b, "</details>");
         /* Intervals once, where they mean most. */
-        if (i == 0 || !report_has_split(r, splits[0][0])) report_intervals(b, r, splits[i][0]);
+        if (first) report_intervals(b, r, splits[i][0]);
+        first = false;
     }
-    section_end(b);
 }
 
 static void picture(msx__buffer *b, const report_picture *p) {
@@ -68,66 +70,128 @@ static void gallery(msx__buffer *b, const report *r, const char *split, const ch
 }
 
 static void pictures(msx__buffer *b, const report *r) {
-    section(b, "Pictures", "Predictions of the winner.");
     msx__buffer_text(b, "<p class=\"legend\"><span><i class=\"dot reference\"></i>reference</span>"
                         "<span><i class=\"dot prediction\"></i>prediction</span><span><i "
                         "class=\"dot frame\"></i>box prompt</span></p>");
     for (size_t i = 0; i < N_SPLITS; i++) gallery(b, r, splits[i][0], splits[i][1]);
-    section_end(b);
 }
 
-static void trials(msx__buffer *b, const report *r) {
-    section(b, "How the search went", NULL);
+static void curves(msx__buffer *b, const report *r) {
     report_curve(b, r);
-    section_end(b);
-    section(b, "The winning merge",
-            "One block per layer group, in network order; colour and letter say the method.");
+    report_effort(b, r);
+}
+
+static void winner(msx__buffer *b, const report *r) {
     report_network(b, r);
     report_plan_rows(b, r);
-    section_end(b);
-    if (r->n_results) scores(b, r);
-    if (r->n_tasks > 1) {
-        section(
-            b, "Trade-offs between tasks",
-            "Dice on the calibration images; the worst trials are drawn on the edges. No trial is better than a member of the front at "
-            "one task without being worse at another.");
-        report_front(b, r);
-        section_end(b);
+}
+
+static void trade_offs(msx__buffer *b, const report *r) {
+    report_front(b, r);
+    if (r->n_tasks > 2) report_parallel(b, r);
+}
+
+static void best_trials(msx__buffer *b, const report *r) {
+    report_best_trials(b, r, 10);
+}
+
+/* ---- which sections there are ------------------------------------------------------------------ */
+
+static bool has_done(const report *r) {
+    return r->n_done > 0;
+}
+static bool has_results(const report *r) {
+    return r->n_done && r->n_results;
+}
+static bool has_trade_offs(const report *r) {
+    return r->n_done && r->n_tasks > 1;
+}
+static bool has_pictures(const report *r) {
+    return r->n_done && r->n_pictures;
+}
+static bool has_times(const report *r) {
+    for (int64_t i = 0; i < r->n_trials; i++)
+        if (!isnan(r->trials[i].started)) return true;
+    return false;
+}
+static bool always(const report *r) {
+    return r != NULL;
+}
+
+/* In the order of the page. */
+static const struct {
+    const char *id, *title, *link, *lead;
+    bool (*there)(const report *r);
+    void (*write)(msx__buffer *b, const report *r);
+} sections[] = {
+    {"search", "How the search went", "Search", NULL, has_done, curves},
+    {"winner", "The winning merge", "Winner",
+     "One block per layer group, in network order; colour and letters say the method.", has_done,
+     winner},
+    {"scores", "Dice per task", "Dice",
+     "Every input model alone, the uniform merge by each method, and what was found. The best of "
+     "each task is bold; point at a value for its interval.",
+     has_results, scores},
+    {"trade-offs", "Trade-offs between tasks", "Trade-offs",
+     "Dice on the calibration images; the worst trials are drawn on the edges. No trial is better "
+     "than a member of the front at one task without being worse at another.",
+     has_trade_offs, trade_offs},
+    {"groups", "What matters where", "Layer groups",
+     "What all trials together say about the layer groups, in network order.", has_done,
+     report_groups},
+    {"pictures", "Pictures", "Pictures", "Predictions of the winner.", has_pictures, pictures},
+    {"best", "The ten best trials", "Best trials", NULL, has_done, best_trials},
+    {"saved", "What was saved", "Saved", "Work that the search did not have to do.", has_done,
+     report_saved},
+    {"workers", "Who worked when", "Workers", NULL, has_times, report_timeline},
+    {"settings", "What was searched", "Settings", NULL, always, report_settings},
+    {"reproduce", "How to reproduce", "Reproduce", NULL, always, report_reproduce},
+};
+enum { N_SECTIONS = sizeof sections / sizeof *sections };
+
+static void contents(msx__buffer *b, const report *r) {
+    msx__buffer_text(b, "<nav aria-label=\"Sections\">");
+    for (size_t i = 0; i < N_SECTIONS; i++)
+        if (sections[i].there(r))
+            msx__buffer_printf(b, "<a href=\"#%s\">%s</a>", sections[i].id, sections[i].link);
+    msx__buffer_text(b, "</nav>");
+}
+
+static void no_results(msx__buffer *b, const report *r) {
+    section(b, "nothing", "No results yet", NULL);
+    int64_t failed = r->n_state[REPORT_FAILED];
+    msx__buffer_printf(b, "<p>The store holds %s: run the search again with this store to go on.",
+                       failed ? "failed trials only" : "no finished trial");
+    for (int64_t i = r->n_trials - 1; failed && i >= 0; i--) {
+        if (r->trials[i].state != REPORT_FAILED) continue;
+        msx__buffer_text(b, " The last failure: ");
+        report_escape(b, r->trials[i].error, 400);
+        break;
     }
-    if (r->n_pictures) pictures(b, r);
-    section(b, "The ten best trials", NULL);
-    report_best_trials(b, r);
+    msx__buffer_text(b, "</p>");
     section_end(b);
 }
 
 void report_page(msx__buffer *b, const report *r) {
-    msx__buffer_text(b, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+    /* The policy forbids scripts and everything that is not in the page, should a name from the
+     * store ever get past the escaping. */
+    msx__buffer_text(b, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta "
+                        "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+                        "img-src data:; style-src 'unsafe-inline'\">"
                         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
                         "<meta name=\"color-scheme\" content=\"light dark\">"
                         "<title>medsamix search report</title><style>");
     msx__buffer_text(b, report_style);
     msx__buffer_text(b, "</style></head><body><main>");
     report_headline(b, r);
-    if (r->n_done) {
-        trials(b, r);
-    } else {
-        section(b, "No results yet", NULL);
-        msx__buffer_printf(b,
-                           "<p>The store holds %s: run the search again with this store to go on.",
-                           r->n_trials ? "failed trials only" : "no finished trial");
-        if (r->n_trials) {
-            msx__buffer_text(b, " The last failure: ");
-            report_escape(b, r->trials[r->n_trials - 1].error, 400);
-        }
-        msx__buffer_text(b, "</p>");
+    contents(b, r);
+    if (!r->n_done) no_results(b, r);
+    for (size_t i = 0; i < N_SECTIONS; i++) {
+        if (!sections[i].there(r)) continue;
+        section(b, sections[i].id, sections[i].title, sections[i].lead);
+        sections[i].write(b, r);
         section_end(b);
     }
-    section(b, "What was searched", NULL);
-    report_settings(b, r);
-    section_end(b);
-    section(b, "How to reproduce", NULL);
-    report_reproduce(b, r);
-    section_end(b);
     msx__buffer_text(b, "<footer>For research use only; not a medical device and not for decisions "
                         "about patients.</footer></main></body></html>\n");
 }

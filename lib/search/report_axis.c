@@ -114,6 +114,11 @@ void report_mark(msx__buffer *b, const char *origin, double x, double y, double 
     msx__buffer_text(b, "\">");
 }
 
+bool report_drawn(int64_t i, int64_t stride) {
+    return (uint64_t)i * UINT64_C(0x9e3779b97f4a7c15) >> 33 <
+           (UINT64_C(1) << 31) / (uint64_t)stride;
+}
+
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -130,4 +135,16 @@ double report_low_decile(const report *r, int64_t task) {
     double value = values[r->n_done / 10];
     msx__free(r->ctx, values);
     return value;
+}
+
+bool report_task_range(const report *r, int64_t task, double *lo, double *hi) {
+    *lo = report_low_decile(r, task);
+    *hi = 1 - (task < 0 ? r->trials[r->ranks[0]].cost : r->best[task]);
+    return !isnan(*lo);
+}
+
+int64_t report_front_member(const report *r, int64_t n) {
+    for (int64_t i = 0; i < r->n_done; i++)
+        if (r->trials[r->ranks[i]].front && n-- == 0) return i;
+    return -1;
 }

@@ -67,19 +67,45 @@ static msx_status check_small_tables(report *r) {
     return MSX_OK;
 }
 
-/* Fill the matrix of costs; a finished trial must have one for every task. */
+static msx_status check_trial(report *r, int64_t i) {
+    static const char *const names[REPORT_STATES] = {"running", "done", "raced", "failed"};
+    report_trial *t = &r->trials[i];
+    int state = 0;
+    while (state < REPORT_STATES && strcmp(t->state_name, names[state]) != 0) state++;
+    if (state == REPORT_STATES)
+        return report_bad(r, "trials", i, "state", "is not running, done, raced or failed");
+    t->state = (report_state)state;
+    r->n_state[state]++;
+    const struct {
+        const char *column;
+        double value;
+    } counts[] = {{"seconds", t->seconds},
+                  {"attempt", (double)t->attempt},
+                  {"started", t->started},
+                  {"finished", t->finished},
+                  {"images", (double)t->images},
+                  {"blocks_run", (double)t->blocks_run},
+                  {"blocks_reused", (double)t->blocks_reused}};
+    if (t->number < 0) return report_bad(r, "trials", i, "number", "is negative");
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+        if (counts[k].value < 0) return report_bad(r, "trials", i, counts[k].column, "is negative");
+        if (counts[k].value > REPORT_MOST)
+            return report_bad(r, "trials", i, counts[k].column, "is impossibly large");
+    }
+    if (t->finished < t->started)
+        return report_bad(r, "trials", i, "finished", "is before 'started'");
+    return MSX_OK;
+}
+
+/* Fill the matrix of costs; a trial that is done or raced must have one for every task. */
 static msx_status check_trials(report *r) {
     r->costs = msx__alloc(r->ctx, (size_t)r->n_trials, (size_t)r->n_tasks * sizeof(double));
     if (!r->costs) return MSX_E_NOMEM;
     const report_cost *c = r->cost_rows, *end = c + r->n_cost_rows;
     for (int64_t i = 0; i < r->n_trials; i++) {
         report_trial *t = &r->trials[i];
-        t->done = !strcmp(t->state, "done");
-        if (!t->done && strcmp(t->state, "raced") && strcmp(t->state, "failed"))
-            return report_bad(r, "trials", i, "state", "is not running, done, raced or failed");
-        if (t->number < 0) return report_bad(r, "trials", i, "number", "is negative");
-        if (t->seconds < 0) return report_bad(r, "trials", i, "seconds", "is negative");
-        if (!t->done) {
+        MSX_TRY(check_trial(r, i));
+        if (t->state != REPORT_DONE && t->state != REPORT_RACED) {
             t->cost = NAN;
             continue;
         }
@@ -98,8 +124,8 @@ static msx_status check_trials(report *r) {
             row[k] = c->cost;
         }
         t->costs = row;
-        r->n_done++;
     }
+    r->n_done = r->n_state[REPORT_DONE];
     return MSX_OK;
 }
 
@@ -116,14 +142,14 @@ static int compare_trials(const void *a, const void *b, void *payload) {
 static msx_status rank_trials(report *r) {
     int64_t m = r->n_tasks, n = 0;
     r->ranks = msx__alloc(r->ctx, (size_t)r->n_done, sizeof *r->ranks);
-    double *best = msx__alloc(r->ctx, (size_t)m, sizeof *best);
+    r->best = msx__alloc(r->ctx, (size_t)m, sizeof *r->best);
     double *rows = msx__alloc(r->ctx, (size_t)r->n_done, (size_t)m * sizeof *rows);
     uint8_t *front = msx__calloc(r->ctx, (size_t)r->n_done, 1);
-    bool enough = r->ranks && best && rows && front;
-    for (int64_t k = 0; k < m && enough; k++) best[k] = INFINITY;
+    bool enough = r->ranks && r->best && rows && front;
+    for (int64_t k = 0; k < m && enough; k++) r->best[k] = INFINITY;
     for (int64_t i = 0; i < r->n_trials && enough; i++) {
-        if (!r->trials[i].done) continue;
-        for (int64_t k = 0; k < m; k++) best[k] = fmin(best[k], r->trials[i].costs[k]);
+        if (r->trials[i].state != REPORT_DONE) continue;
+        for (int64_t k = 0; k < m; k++) r->best[k] = fmin(r->best[k], r->trials[i].costs[k]);
         if (m) memcpy(rows + n * m, r->trials[i].costs, (size_t)m * sizeof *rows);
         r->ranks[n++] = i;
     }
@@ -131,11 +157,10 @@ static msx_status rank_trials(report *r) {
     for (int64_t i = 0; i < n; i++) {
         report_trial *t = &r->trials[r->ranks[i]];
         t->front = front[i];
-        for (int64_t k = 0; k < m; k++) t->regret = fmax(t->regret, t->costs[k] - best[k]);
+        for (int64_t k = 0; k < m; k++) t->regret = fmax(t->regret, t->costs[k] - r->best[k]);
     }
     if (enough && n > 1) qsort_r(r->ranks, (size_t)n, sizeof *r->ranks, compare_trials, r);
     for (int64_t i = 0; enough && i < n; i++) r->trials[r->ranks[i]].rank = i;
-    msx__free(r->ctx, best);
     msx__free(r->ctx, rows);
     msx__free(r->ctx, front);
     return enough ? MSX_OK : MSX_E_NOMEM;
@@ -153,7 +178,7 @@ static int64_t rank_of(const report *r, const char *name) {
     int64_t number = strtoll(name + 6, &end, 10);
     const report_trial *t =
         bsearch(&number, r->trials, (size_t)r->n_trials, sizeof *r->trials, compare_numbers);
-    return t && t->done && !*end ? t->rank : r->n_done;
+    return t && t->state == REPORT_DONE && !*end ? t->rank : r->n_done;
 }
 
 static int64_t place_of(const report *r, const report_contestant *c) {
@@ -190,6 +215,7 @@ static msx_status list_contestants(report *r) {
 
 msx_status report_check(report *r) {
     MSX_TRY(check_small_tables(r));
+    MSX_TRY(report_check_parameters(r));
     MSX_TRY(check_trials(r));
     MSX_TRY(rank_trials(r));
     return list_contestants(r);
@@ -211,15 +237,21 @@ const char *report_task_name(const report *r, int64_t task) {
     return label;
 }
 
+/* Results are ordered by kind, name, split and task. */
+static int compare_results(const void *a, const void *b) {
+    const report_result *x = a, *y = b;
+    int order = strcmp(x->kind, y->kind);
+    if (!order) order = strcmp(x->name, y->name);
+    if (!order) order = strcmp(x->split, y->split);
+    return order ? order : (x->task > y->task) - (x->task < y->task);
+}
+
 const report_result *report_find_result(const report *r, const char *kind, const char *name,
                                         const char *split, int64_t task) {
-    for (int64_t i = 0; i < r->n_results; i++) {
-        const report_result *x = &r->results[i];
-        if (x->task == task && !strcmp(x->kind, kind) && !strcmp(x->name, name) &&
-            !strcmp(x->split, split))
-            return x;
-    }
-    return NULL;
+    report_result key = {
+        .kind = (char *)kind, .name = (char *)name, .split = (char *)split, .task = task};
+    if (r->n_results == 0) return NULL;
+    return bsearch(&key, r->results, (size_t)r->n_results, sizeof key, compare_results);
 }
 
 const report_result *report_winner_result(const report *r, const char *split, int64_t task) {

@@ -48,6 +48,28 @@ static void title(msx__buffer *b, const report *r) {
         msx__buffer_printf(b, "%" PRId64 " tasks", r->n_tasks);
 }
 
+static void trials_tile(msx__buffer *b, const report *r) {
+    double seconds = 0;
+    for (int64_t i = 0; i < r->n_trials; i++)
+        if (!isnan(r->trials[i].seconds)) seconds += r->trials[i].seconds;
+    tile(b, "");
+    report_count(b, r->n_trials - r->n_state[REPORT_RUNNING]);
+    msx__buffer_printf(b, "</b><span>trial%s in ",
+                       r->n_trials - r->n_state[REPORT_RUNNING] == 1 ? "" : "s");
+    report_duration(b, seconds);
+    msx__buffer_text(b, " of evaluation</span></div>");
+}
+
+/* A store may be looked at while workers write it. */
+static void running(msx__buffer *b, const report *r) {
+    int64_t n = r->n_state[REPORT_RUNNING];
+    if (!n) return;
+    msx__buffer_printf(b,
+                       "<p class=\"remark\"><b>Not finished.</b> %" PRId64 " trial%s still running "
+                       "when this page was written; write it again to see more.</p>",
+                       n, n == 1 ? " was" : "s were");
+}
+
 void report_headline(msx__buffer *b, const report *r) {
     msx__buffer_text(
         b,
@@ -62,14 +84,10 @@ void report_headline(msx__buffer *b, const report *r) {
         report_number(b, 1 - r->trials[r->ranks[0]].cost, 3);
         tile_end(b, "mean Dice of the winner on the calibration images it was chosen by");
     }
-    tile(b, "");
-    report_count(b, r->n_trials);
-    double seconds = 0;
-    for (int64_t i = 0; i < r->n_trials; i++)
-        if (!isnan(r->trials[i].seconds)) seconds += r->trials[i].seconds;
-    msx__buffer_printf(b, "</b><span>trial%s in ", r->n_trials == 1 ? "" : "s");
-    report_duration(b, seconds);
-    msx__buffer_text(b, "</span></div></div></header>");
+    trials_tile(b, r);
+    msx__buffer_text(b, "</div>");
+    running(b, r);
+    msx__buffer_text(b, "</header>");
 }
 
 /* ---- settings ---------------------------------------------------------------------------------------- */
@@ -110,8 +128,9 @@ static void list(msx__buffer *b, const char *value) {
 }
 
 static void model_table(msx__buffer *b, const report *r) {
-    msx__buffer_text(b, "<div class=\"scroll\"><table><thead><tr><th>Model</th><th>File</th>"
-                        "<th>SHA-256</th></tr></thead><tbody>");
+    msx__buffer_text(b, "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Models\">"
+                        "<table><thead><tr><th scope=\"col\">Model</th><th scope=\"col\">File"
+                        "</th><th scope=\"col\">SHA-256</th></tr></thead><tbody>");
     for (int64_t i = 0; i < r->n_models; i++) {
         msx__buffer_printf(b, "<tr><th scope=\"row\"><i class=\"dot %s\"></i>",
                            report_model_class(i));
@@ -126,8 +145,11 @@ static void model_table(msx__buffer *b, const report *r) {
 }
 
 static void task_table(msx__buffer *b, const report *r) {
-    msx__buffer_text(b, "<div class=\"scroll\"><table><thead><tr><th>Task</th><th>Data set</th>"
-                        "<th>Label</th></tr></thead><tbody>");
+    if (r->n_tasks > REPORT_FOLD)
+        msx__buffer_printf(b, "<details><summary>%" PRId64 " tasks</summary>", r->n_tasks);
+    msx__buffer_text(b, "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Tasks\">"
+                        "<table><thead><tr><th scope=\"col\">Task</th><th scope=\"col\">Data set"
+                        "</th><th scope=\"col\">Label</th></tr></thead><tbody>");
     for (int64_t i = 0; i < r->n_tasks; i++) {
         msx__buffer_text(b, "<tr><th scope=\"row\">");
         report_escape(b, r->tasks[i].name, 60);
@@ -138,6 +160,7 @@ static void task_table(msx__buffer *b, const report *r) {
         msx__buffer_text(b, "</td></tr>");
     }
     msx__buffer_text(b, "</tbody></table></div>");
+    if (r->n_tasks > REPORT_FOLD) msx__buffer_text(b, "</details>");
 }
 
 void report_settings(msx__buffer *b, const report *r) {

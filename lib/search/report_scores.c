@@ -82,19 +82,27 @@ static void score_row(msx__buffer *b, const report *r, const char *split, int64_
     msx__buffer_text(b, "</tr>");
 }
 
+enum { MOST_TASK_ROWS = 256 };
+
 /* One row per task, one column per model: the shape of the paper's Table 1. */
 void report_scores(msx__buffer *b, const report *r, const char *split) {
-    msx__buffer_text(b, "<div class=\"scroll\"><table class=\"scores\"><thead><tr><th>Task</th>");
+    msx__buffer_text(b, "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Dice per "
+                        "task\"><table class=\"scores\"><thead><tr><th scope=\"col\">Task</th>");
     for (int64_t i = 0; i < r->n_contestants; i++) {
-        msx__buffer_printf(b, "<th class=\"num %s\">", report_contestant_class(&r->contestants[i]));
+        msx__buffer_printf(b, "<th scope=\"col\" class=\"num %s\">",
+                           report_contestant_class(&r->contestants[i]));
         report_contestant_name(b, &r->contestants[i], 24);
         msx__buffer_text(b, "</th>");
     }
-    msx__buffer_text(b, "<th class=\"num\">against best input</th><th class=\"num\">against best "
-                        "uniform</th></tr></thead><tbody>");
-    for (int64_t task = 0; task < r->n_tasks; task++) score_row(b, r, split, task);
+    msx__buffer_text(b, "<th scope=\"col\" class=\"num\">against best input</th><th scope=\"col\" "
+                        "class=\"num\">against best uniform</th></tr></thead><tbody>");
+    for (int64_t task = 0; task < r->n_tasks && task < MOST_TASK_ROWS; task++)
+        score_row(b, r, split, task);
     if (r->n_tasks > 1) score_row(b, r, split, -1);
     msx__buffer_text(b, "</tbody></table></div>");
+    if (r->n_tasks > MOST_TASK_ROWS)
+        msx__buffer_printf(b, "<p class=\"caption\">The first %d of %" PRId64 " tasks.</p>",
+                           MOST_TASK_ROWS, r->n_tasks);
 }
 
 /* ---- trials ---------------------------------------------------------------------------------------- */
@@ -130,7 +138,7 @@ static bool has_task_columns(const report *r) {
 
 static void task_heads(msx__buffer *b, const report *r) {
     for (int64_t i = 0; has_task_columns(r) && i < r->n_tasks; i++) {
-        msx__buffer_text(b, "<th class=\"num\" title=\"");
+        msx__buffer_text(b, "<th scope=\"col\" class=\"num\" title=\"");
         report_escape(b, r->tasks[i].name, 120);
         msx__buffer_text(b, "\">");
         report_escape(b, report_task_name(r, i), 24);
@@ -141,17 +149,21 @@ static void task_heads(msx__buffer *b, const report *r) {
 static void trial_head(msx__buffer *b, const report *r, bool with_methods) {
     msx__buffer_text(
         b,
-        "<div class=\"scroll\"><table class=\"trials\"><thead><tr>"
-        "<th class=\"num\">Rank</th><th class=\"num\">Trial</th><th>Origin</th><th class=\"num\">Mean Dice</th>");
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Trials\"><table "
+        "class=\"trials\"><thead><tr><th scope=\"col\" class=\"num\">Rank</th><th scope=\"col\" "
+        "class=\"num\">Trial</th><th scope=\"col\">Origin</th><th scope=\"col\" class=\"num\">Mean "
+        "Dice</th>");
     task_heads(b, r);
-    msx__buffer_printf(b, "%s</tr></thead><tbody>", with_methods ? "<th>Methods</th>" : "");
+    msx__buffer_printf(b, "%s</tr></thead><tbody>",
+                       with_methods ? "<th scope=\"col\">Methods</th>" : "");
 }
 
 static void trial_row(msx__buffer *b, const report *r, const report_trial *t, int64_t rank,
                       msx_plan *plan) {
     msx__buffer_printf(b,
                        "<tr%s><td class=\"num\">%" PRId64 "</td><td class=\"num\">%" PRId64
-                       "</td><td class=\"origin\"><svg width=\"14\" height=\"14\">",
+                       "</td><td class=\"origin\"><svg width=\"14\" height=\"14\" "
+                       "aria-hidden=\"true\">",
                        rank == 1 ? " class=\"winner\"" : "", rank, t->number);
     report_mark(b, t->origin, 7, 7, 4.4);
     msx__buffer_text(b, "</path></svg>");
@@ -172,9 +184,9 @@ static void trial_row(msx__buffer *b, const report *r, const report_trial *t, in
     msx__buffer_text(b, "</tr>");
 }
 
-void report_best_trials(msx__buffer *b, const report *r) {
+void report_best_trials(msx__buffer *b, const report *r, int64_t most) {
     trial_head(b, r, true);
-    for (int64_t i = 0; i < r->n_plans; i++)
+    for (int64_t i = 0; i < r->n_plans && i < most; i++)
         trial_row(b, r, &r->trials[r->ranks[i]], i + 1, r->plans[i]);
     msx__buffer_text(b, "</tbody></table></div>");
 }

@@ -27,7 +27,8 @@ typedef enum column_type {
     INTEGER = 3,
     REAL = 4,
     OPTIONAL_REAL = 5, /* NULL is NaN */
-    BLOB = 6
+    BLOB = 6,
+    OPTIONAL_INTEGER = 7 /* NULL is 0 */
 } column_type;
 
 typedef struct column {
@@ -37,7 +38,7 @@ typedef struct column {
 } column;
 
 typedef struct source {
-    const char *table, *where, *order;
+    const char *table, *order;
     const column *columns;
     size_t n_columns, row_size;
     int64_t limit;
@@ -46,9 +47,9 @@ typedef struct source {
 
 #define COLUMN(row, field, name, type)                                                             \
     { name, type, offsetof(row, field) }
-#define SOURCE(table, where, order, columns, row, field, limit)                                    \
+#define SOURCE(table, order, columns, row, field, limit)                                           \
     {                                                                                              \
-        table, where, order, columns, sizeof columns / sizeof *columns, sizeof(row), limit,        \
+        table, order, columns, sizeof columns / sizeof *columns, sizeof(row), limit,               \
             offsetof(report, field), offsetof(report, n_##field)                                   \
     }
 
@@ -74,13 +75,28 @@ static const column group_columns[] = {
     COLUMN(report_group, elements, "elements", INTEGER),
     COLUMN(report_group, state, "state", TEXT),
 };
+static const column parameter_columns[] = {
+    COLUMN(report_parameter, index, "idx", INTEGER),
+    COLUMN(report_parameter, name, "name", TEXT),
+    COLUMN(report_parameter, kind, "kind", TEXT),
+    COLUMN(report_parameter, lower, "lower", REAL),
+    COLUMN(report_parameter, upper, "upper", REAL),
+    COLUMN(report_parameter, choices, "choices", OPTIONAL_TEXT),
+};
 static const column trial_columns[] = {
     COLUMN(report_trial, number, "number", INTEGER),
-    COLUMN(report_trial, state, "state", TEXT),
+    COLUMN(report_trial, state_name, "state", TEXT),
     COLUMN(report_trial, origin, "origin", OPTIONAL_TEXT),
     COLUMN(report_trial, cost, "mean_cost", OPTIONAL_REAL),
     COLUMN(report_trial, seconds, "seconds", OPTIONAL_REAL),
     COLUMN(report_trial, error, "error", OPTIONAL_TEXT),
+    COLUMN(report_trial, worker, "worker", OPTIONAL_TEXT),
+    COLUMN(report_trial, attempt, "attempt", OPTIONAL_INTEGER),
+    COLUMN(report_trial, started, "started", OPTIONAL_REAL),
+    COLUMN(report_trial, finished, "finished", OPTIONAL_REAL),
+    COLUMN(report_trial, images, "images", OPTIONAL_INTEGER),
+    COLUMN(report_trial, blocks_run, "blocks_run", OPTIONAL_INTEGER),
+    COLUMN(report_trial, blocks_reused, "blocks_reused", OPTIONAL_INTEGER),
 };
 static const column cost_columns[] = {
     COLUMN(report_cost, trial, "trial", INTEGER),
@@ -107,15 +123,15 @@ static const column picture_columns[] = {
 };
 
 static const source sources[] = {
-    SOURCE("meta", "", "key", meta_columns, report_meta, meta, 1000),
-    SOURCE("models", "", "idx", model_columns, report_model, models, 65),
-    SOURCE("tasks", "", "idx", task_columns, report_task, tasks, MOST_TASKS),
-    SOURCE("groups", "", "idx", group_columns, report_group, groups, 10000),
-    SOURCE("trials", "WHERE state IS NOT 'running'", "number", trial_columns, report_trial, trials,
-           MOST_TRIALS),
-    SOURCE("costs", "", "trial, task", cost_columns, report_cost, cost_rows, MOST_COSTS),
-    SOURCE("results", "", "kind, name, split, task", result_columns, report_result, results, 20000),
-    SOURCE("pictures", "", "idx", picture_columns, report_picture, pictures, 200),
+    SOURCE("meta", "key", meta_columns, report_meta, meta, 1000),
+    SOURCE("models", "idx", model_columns, report_model, models, 65),
+    SOURCE("tasks", "idx", task_columns, report_task, tasks, MOST_TASKS),
+    SOURCE("groups", "idx", group_columns, report_group, groups, 10000),
+    SOURCE("parameters", "idx", parameter_columns, report_parameter, parameters, 10000),
+    SOURCE("trials", "number", trial_columns, report_trial, trials, MOST_TRIALS),
+    SOURCE("costs", "trial, task", cost_columns, report_cost, cost_rows, MOST_COSTS),
+    SOURCE("results", "kind, name, split, task", result_columns, report_result, results, 20000),
+    SOURCE("pictures", "idx", picture_columns, report_picture, pictures, 200),
 };
 enum { SOURCES = sizeof sources / sizeof *sources };
 
@@ -181,6 +197,9 @@ static msx_status read_value(report *r, const source *s, int64_t row, const colu
         return read_text(r, s, row, c, q, i, out);
     case BLOB:
         return read_blob(r, s, row, c, q, i, out);
+    case OPTIONAL_INTEGER:
+        if (type == SQLITE_NULL) return MSX_OK; /* rows are zeroed */
+        /* fall through */
     case INTEGER:
         if (type != SQLITE_INTEGER)
             return report_bad(r, s->table, row, c->name, "is not an integer");
@@ -268,7 +287,7 @@ static msx_status load_table(report *r, sqlite3 *db, const source *s) {
     /* In brackets: a missing column in double quotes would be taken for a text. */
     for (size_t i = 0; i < s->n_columns; i++)
         msx__buffer_printf(&sql, "%s[%s]", i ? ", " : "SELECT ", s->columns[i].name);
-    msx__buffer_printf(&sql, " FROM [%s] %s ORDER BY %s", s->table, s->where, s->order);
+    msx__buffer_printf(&sql, " FROM [%s] ORDER BY %s", s->table, s->order);
     msx_status status = sql.failed ? MSX_E_NOMEM : MSX_OK;
     sqlite3_stmt *q = NULL;
     if (status == MSX_OK && sqlite3_prepare_v2(db, sql.data, -1, &q, NULL))
@@ -314,6 +333,53 @@ static msx_status load_plans(report *r, sqlite3 *db) {
     return status;
 }
 
+/* ---- configurations of a sample ----------------------------------------------------------------- */
+
+static msx_status load_configuration(report *r, sqlite3 *db, sqlite3_stmt *q, double *x) {
+    const report_trial *t = &r->trials[r->sampled[r->n_sampled]];
+    sqlite3_reset(q);
+    sqlite3_bind_int64(q, 1, t->number);
+    if (sqlite3_step(q) != SQLITE_ROW) return database_error(r, db, "trials");
+    if (sqlite3_column_type(q, 0) != SQLITE_BLOB ||
+        sqlite3_column_bytes(q, 0) != 8 * r->n_parameters)
+        return report_bad(r, "trials", t->number, "x",
+                          "is not a blob of 8 bytes for each parameter");
+    const uint8_t *bytes = sqlite3_column_blob(q, 0);
+    if (r->n_parameters && !bytes) return msx__nomem(r->ctx, (size_t)(8 * r->n_parameters));
+    for (int64_t i = 0; i < r->n_parameters; i++) {
+        uint64_t bits = 0;
+        for (int k = 7; k >= 0; k--) bits = bits << 8 | bytes[8 * i + k];
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    MSX_TRY(report_check_configuration(r, t, x));
+    r->n_sampled++;
+    return MSX_OK;
+}
+
+/* Of the trials with costs: all of them, or as many as there is time for, in runs of neighbours that
+ * are evenly spread. */
+static msx_status load_configurations(report *r, sqlite3 *db) {
+    enum { RUN = 50, RUNS = REPORT_SAMPLE / RUN };
+    int64_t n = r->n_state[REPORT_DONE] + r->n_state[REPORT_RACED], seen = 0, chosen = 0;
+    int64_t most = n < REPORT_SAMPLE ? n : REPORT_SAMPLE;
+    r->sampled = msx__alloc(r->ctx, (size_t)most, sizeof *r->sampled);
+    r->x = msx__alloc(r->ctx, (size_t)most, (size_t)r->n_parameters * sizeof *r->x);
+    if (!r->sampled || !r->x) return MSX_E_NOMEM;
+    for (int64_t i = 0; i < r->n_trials && chosen < most; i++) {
+        if (!r->trials[i].costs) continue;
+        int64_t next = most == n ? chosen : chosen / RUN * n / RUNS + chosen % RUN;
+        if (seen++ == next) r->sampled[chosen++] = i;
+    }
+    sqlite3_stmt *q = NULL;
+    if (sqlite3_prepare_v2(db, "SELECT x FROM trials WHERE number = ?1", -1, &q, NULL))
+        return database_error(r, db, "trials");
+    msx_status status = MSX_OK;
+    for (int64_t i = 0; i < chosen && status == MSX_OK; i++)
+        status = load_configuration(r, db, q, r->x + i * r->n_parameters);
+    sqlite3_finalize(q);
+    return status;
+}
+
 /* ---- the whole store --------------------------------------------------------------------------------- */
 
 static msx_status check_file(report *r) {
@@ -339,7 +405,8 @@ static msx_status load_all(report *r, sqlite3 *db) {
         if (i == 0) MSX_TRY(report_check_schema(r));
     }
     MSX_TRY(report_check(r));
-    return load_plans(r, db);
+    MSX_TRY(load_plans(r, db));
+    return load_configurations(r, db);
 }
 
 msx_status report_load(report *r, msx_ctx *ctx, const char *path) {
@@ -361,7 +428,7 @@ msx_status report_load(report *r, msx_ctx *ctx, const char *path) {
     }
     if (status == MSX_OK) status = load_all(r, db);
     sqlite3_close(db);
-    return status;
+    return status == MSX_OK ? report_measure_groups(r) : status;
 }
 
 void report_free(report *r) {
@@ -381,7 +448,11 @@ void report_free(report *r) {
     for (int64_t i = 0; i < r->n_plans; i++) msx_plan_free(r->plans[i]);
     msx__free(r->ctx, r->plans);
     msx__free(r->ctx, r->costs);
+    msx__free(r->ctx, r->best);
     msx__free(r->ctx, r->ranks);
     msx__free(r->ctx, r->contestants);
+    msx__free(r->ctx, r->sampled);
+    msx__free(r->ctx, r->x);
+    report_worth_free(r->ctx, &r->worth);
     *r = (report){0};
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { WIDTH = 980, HEIGHT = 400, LEFT = 52, RIGHT = 150, TOP = 16, BOTTOM = 46 };
-enum { MOST_MARKS = 3000 };
+enum { MOST_MARKS = 1500 };
 
 static double dice_of(const report_trial *t) {
     return 1 - t->cost;
@@ -29,38 +29,65 @@ static void reference_line(msx__buffer *b, const report_axis *y, double value, d
     msx__buffer_text(b, "</text>");
 }
 
+/* A trial that racing stopped: a cross at what it was worth by then. */
+static void raced_mark(msx__buffer *b, double x, double y) {
+    report_xy(b, "<path class=\"raced\" d=\"M", x - 3);
+    report_xy(b, " ", y - 3);
+    report_xy(b, "L", x + 3);
+    report_xy(b, " ", y + 3);
+    report_xy(b, "M", x - 3);
+    report_xy(b, " ", y + 3);
+    report_xy(b, "L", x + 3);
+    report_xy(b, " ", y - 3);
+    msx__buffer_text(b, "\">");
+}
+
+static void draw_mark(msx__buffer *b, const report_trial *t, double x, double y) {
+    if (t->state == REPORT_RACED)
+        raced_mark(b, x, y);
+    else
+        report_mark(b, t->origin, x, y, 3.6);
+    msx__buffer_printf(b, "<title>trial %" PRId64 " (", t->number);
+    report_escape(b, t->origin, 20);
+    msx__buffer_printf(b, ")%s: Dice ", t->state == REPORT_RACED ? ", stopped early" : "");
+    report_number(b, dice_of(t), 4);
+    msx__buffer_text(b, "</title></path>");
+}
+
 static void draw_marks(msx__buffer *b, const report *r, const report_axis *x,
                        const report_axis *y) {
-    int64_t stride = 1 + r->n_done / MOST_MARKS;
-    double best = -1;
+    int64_t stride = 1 + (r->n_done + r->n_state[REPORT_RACED]) / MOST_MARKS;
+    double best = -1, highest = -1;
     msx__buffer_text(b, "<g class=\"marks\">");
     for (int64_t i = 0; i < r->n_trials; i++) {
         const report_trial *t = &r->trials[i];
-        if (!t->done) continue;
-        bool better = dice_of(t) > best;
+        if (isnan(t->cost)) continue;
+        /* Every improvement that can be seen is drawn, of the others a part. */
+        bool better = t->state == REPORT_DONE && dice_of(t) > best;
+        double height = report_axis_at(y, dice_of(t));
+        bool seen = better && fabs(height - highest) >= 0.5;
         if (better) best = dice_of(t);
-        if (!better && i % stride) continue;
-        report_mark(b, t->origin, report_axis_at(x, (double)t->number),
-                    report_axis_at(y, dice_of(t)), 3.6);
-        msx__buffer_printf(b, "<title>trial %" PRId64 " (", t->number);
-        report_escape(b, t->origin, 20);
-        msx__buffer_text(b, "): Dice ");
-        report_number(b, dice_of(t), 4);
-        msx__buffer_text(b, "</title></path>");
+        if (!seen && !report_drawn(i, stride)) continue;
+        if (seen) highest = height;
+        draw_mark(b, t, report_axis_at(x, (double)t->number), height);
     }
     msx__buffer_text(b, "</g>");
 }
 
 static void draw_best_line(msx__buffer *b, const report *r, const report_axis *x,
                            const report_axis *y) {
-    double best = -1;
+    double best = -1, height = -1;
     msx__buffer_text(b, "<path class=\"best\" d=\"");
     for (int64_t i = 0; i < r->n_trials; i++) {
         const report_trial *t = &r->trials[i];
-        if (!t->done || dice_of(t) <= best) continue;
-        report_xy(b, best < 0 ? "M" : "H", report_axis_at(x, (double)t->number));
-        report_xy(b, best < 0 ? " " : "V", report_axis_at(y, dice_of(t)));
+        if (t->state != REPORT_DONE || dice_of(t) <= best) continue;
+        double at = report_axis_at(y, dice_of(t));
+        bool first = best < 0;
         best = dice_of(t);
+        if (!first && fabs(at - height) < 0.1) continue; /* the page stays small */
+        height = at;
+        report_xy(b, first ? "M" : "H", report_axis_at(x, (double)t->number));
+        report_xy(b, first ? " " : "V", at);
     }
     report_xy(b, "H", report_axis_at(x, (double)r->trials[r->n_trials - 1].number));
     msx__buffer_text(b, "\"/>");
@@ -87,11 +114,12 @@ static void legend(msx__buffer *b, const report *r) {
         {"sobol", "Sobol start"},
         {"model", "proposed by the model"},
         {"random", "random"}};
-    int64_t others = r->n_trials;
+    int64_t others = r->n_done;
     msx__buffer_text(b, "<p class=\"legend\">");
     for (size_t i = 0; i < sizeof origins / sizeof *origins; i++) {
         int64_t n = 0;
-        for (int64_t k = 0; k < r->n_trials; k++) n += !strcmp(r->trials[k].origin, origins[i][0]);
+        for (int64_t k = 0; k < r->n_done; k++)
+            n += !strcmp(r->trials[r->ranks[k]].origin, origins[i][0]);
         if (!n) continue;
         others -= n;
         msx__buffer_text(b, "<span><svg width=\"14\" height=\"14\" aria-hidden=\"true\">");
@@ -103,8 +131,32 @@ static void legend(msx__buffer *b, const report *r) {
         report_mark(b, "", 7, 7, 4.4);
         msx__buffer_printf(b, "</path></svg>other (%" PRId64 ")</span>", others);
     }
+    if (r->n_state[REPORT_RACED]) {
+        msx__buffer_text(b, "<span><svg width=\"14\" height=\"14\" aria-hidden=\"true\">");
+        raced_mark(b, 7, 7);
+        msx__buffer_printf(b, "</path></svg>stopped early (%" PRId64 ")</span>",
+                           r->n_state[REPORT_RACED]);
+    }
     msx__buffer_text(b, "<span><svg width=\"22\" height=\"14\" aria-hidden=\"true\"><path "
                         "class=\"best\" d=\"M1 7H21\"/></svg>best so far</span></p>");
+}
+
+static void caption(msx__buffer *b, const report *r, const report_axis *y) {
+    int64_t below = 0, failed = r->n_state[REPORT_FAILED];
+    for (int64_t i = 0; i < r->n_trials; i++)
+        below += !isnan(r->trials[i].cost) && dice_of(&r->trials[i]) < y->lo;
+    msx__buffer_printf(b, "<p class=\"caption\">%son the calibration images.",
+                       r->n_tasks > 1 ? "Mean Dice over the tasks " : "Dice ");
+    if (below) {
+        msx__buffer_printf(b, " %" PRId64 " trial%s below ", below, below == 1 ? "" : "s");
+        report_number(b, y->lo, y->decimals);
+        msx__buffer_text(b, below == 1 ? " is" : " are");
+        msx__buffer_text(b, " drawn on the lower edge.");
+    }
+    if (failed) msx__buffer_printf(b, " %" PRId64 " failed.", failed);
+    if (r->n_done + r->n_state[REPORT_RACED] > MOST_MARKS)
+        msx__buffer_text(b, " Of many trials a part is drawn, and all that improved on the best.");
+    msx__buffer_text(b, "</p>");
 }
 
 void report_curve(msx__buffer *b, const report *r) {
@@ -122,16 +174,15 @@ void report_curve(msx__buffer *b, const report *r) {
     report_axis x = report_axis_make(0, last, 10, INFINITY, 10, LEFT, WIDTH - RIGHT);
 
     legend(b, r);
-    msx__buffer_printf(
-        b,
-        "<div class=\"figure\"><svg class=\"wide\" viewBox=\"0 0 %d %d\" role=\"img\" "
-        "aria-label=\"Dice of each trial and best so far\">",
-        WIDTH, HEIGHT);
+    report_figure(b, "figure", "curve", 0, WIDTH, HEIGHT, "Dice of each trial and best so far");
+    msx__buffer_printf(b, "%" PRId64 " finished trials; the best is trial %" PRId64 " with Dice ",
+                       r->n_done, r->trials[r->ranks[0]].number);
+    report_number(b, dice_of(&r->trials[r->ranks[0]]), 3);
+    msx__buffer_text(b, ".");
+    report_figure_body(b);
     report_axis_vertical(b, &y, LEFT, WIDTH - RIGHT);
     report_axis_horizontal(b, &x, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4);
-    msx__buffer_printf(b,
-                       "<text class=\"axis\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">trial</text>",
-                       (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8);
+    report_label_text(b, "axis", "middle", (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8, "trial", 0);
     /* Labels on the right keep 16 units from the winner's and from each other. */
     double used = report_axis_at(&y, dice_of(&r->trials[r->ranks[0]]));
     const report_result *lines[] = {input, uniform};
@@ -146,18 +197,6 @@ void report_curve(msx__buffer *b, const report *r) {
     draw_marks(b, r, &x, &y);
     draw_best_line(b, r, &x, &y);
     draw_winner(b, r, &x, &y);
-    msx__buffer_text(b, "</svg></div>");
-
-    int64_t below = 0;
-    for (int64_t i = 0; i < r->n_done; i++) below += dice_of(&r->trials[r->ranks[i]]) < y.lo;
-    msx__buffer_text(b, "<p class=\"caption\">Mean Dice over the tasks on the calibration images.");
-    if (below) {
-        msx__buffer_printf(b, " %" PRId64 " trial%s below ", below, below == 1 ? "" : "s");
-        report_number(b, y.lo, y.decimals);
-        msx__buffer_text(b, below == 1 ? " is" : " are");
-        msx__buffer_text(b, " drawn on the lower edge.");
-    }
-    if (r->n_done < r->n_trials)
-        msx__buffer_printf(b, " %" PRId64 " failed.", r->n_trials - r->n_done);
-    msx__buffer_text(b, "</p>");
+    report_figure_end(b);
+    caption(b, r, &y);
 }

@@ -1,240 +1,183 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Figure: the Pareto front. Two or three tasks: a scatter plot of each pair; more: one line per trial
- * over parallel axes. */
+/* Figure: the Pareto front. Two or three tasks: a scatter plot of each pair; more: the mean against
+ * what is lost at the task that loses most. */
 #include "search/report.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { MOST_DOTS = 2000, MOST_LINES = 250, MOST_AXES = 24, TOP_MEMBERS = 3, MOST_MEMBERS = 10 };
+enum { MOST_DOTS = 1500, TOP_MEMBERS = 3, MOST_MEMBERS = 10 };
+enum { SIDE_W = 540, SIDE_H = 430, LEFT = 60, RIGHT = 20, TOP = 14, BOTTOM = 48 };
 
-/* Dice of one task from its lowest decile up: the worst trials are drawn on the edge. False when out
- * of memory. */
-static bool range_of(const report *r, int64_t task, double *lo, double *hi) {
-    *lo = report_low_decile(r, task);
-    *hi = 0;
-    for (int64_t i = 0; i < r->n_done; i++) *hi = fmax(*hi, 1 - r->trials[r->ranks[i]].costs[task]);
-    return !isnan(*lo);
+/* Two numbers of a trial: the Dice of two tasks, or (task -1) the mean Dice and the regret. */
+typedef struct plane {
+    const report *r;
+    int64_t i, k;
+    report_axis x, y;
+} plane;
+
+static double x_of(const plane *p, const report_trial *t) {
+    return 1 - (p->i < 0 ? t->cost : t->costs[p->i]);
 }
 
-/* Index in `ranks` of the n-th best member of the front, -1 without. */
-static int64_t member(const report *r, int64_t n) {
-    for (int64_t i = 0; i < r->n_done; i++)
-        if (r->trials[r->ranks[i]].front && n-- == 0) return i;
-    return -1;
+static double y_of(const plane *p, const report_trial *t) {
+    return p->k < 0 ? t->regret : 1 - t->costs[p->k];
 }
 
-/* ---- scatter plots --------------------------------------------------------------------------------- */
+/* The same of an input model that was scored; false when it was not. */
+static bool input_at(const plane *p, const report_contestant *c, double *x, double *y) {
+    if (strcmp(c->kind, "input") != 0) return false;
+    double regret = 0;
+    for (int64_t task = 0; task < p->r->n_tasks; task++) {
+        const report_result *u = report_find_result(p->r, c->kind, c->name, "calibration", task);
+        regret = fmax(regret, u ? 1 - p->r->best[task] - u->dice : INFINITY);
+    }
+    const report_result *u = report_find_result(p->r, c->kind, c->name, "calibration", p->i);
+    const report_result *v =
+        p->k < 0 ? u : report_find_result(p->r, c->kind, c->name, "calibration", p->k);
+    if (!u || !v || isnan(u->dice) || isnan(v->dice) || (p->k < 0 && isinf(regret))) return false;
+    *x = report_axis_at(&p->x, u->dice);
+    *y = report_axis_at(&p->y, p->k < 0 ? regret : v->dice);
+    return true;
+}
 
-enum { SIDE_W = 540, SIDE_H = 430, LEFT = 56, RIGHT = 20, TOP = 14, BOTTOM = 48 };
-
-static void dots(msx__buffer *b, const report *r, const report_axis *x, const report_axis *y,
-                 int64_t i, int64_t k, bool front) {
-    int64_t stride = front ? 1 : 1 + r->n_done / MOST_DOTS;
-    for (int64_t n = 0; n < r->n_done; n += stride) {
-        const report_trial *t = &r->trials[r->ranks[n]];
-        if (t->front != front) continue;
-        report_xy(b, "<circle cx=\"", report_axis_at(x, 1 - t->costs[i]));
-        report_xy(b, "\" cy=\"", report_axis_at(y, 1 - t->costs[k]));
+static void dots(msx__buffer *b, const plane *p, bool front) {
+    const report *r = p->r;
+    int64_t n = front ? r->n_front : r->n_done - r->n_front, stride = 1 + n / MOST_DOTS;
+    msx__buffer_printf(b, "<g class=\"%s\">", front ? "front" : "dominated");
+    for (int64_t i = 0; i < r->n_done; i++) {
+        const report_trial *t = &r->trials[r->ranks[i]];
+        if (t->front != front || !report_drawn(i, stride)) continue;
+        report_xy(b, "<circle cx=\"", report_axis_at(&p->x, x_of(p, t)));
+        report_xy(b, "\" cy=\"", report_axis_at(&p->y, y_of(p, t)));
         msx__buffer_printf(b, "\" r=\"%s\"><title>trial %" PRId64 ": ", front ? "4.6" : "2.8",
                            t->number);
-        report_number(b, 1 - t->costs[i], 3);
+        report_number(b, x_of(p, t), 3);
         msx__buffer_text(b, ", ");
-        report_number(b, 1 - t->costs[k], 3);
+        report_number(b, y_of(p, t), 3);
         msx__buffer_text(b, "</title></circle>");
     }
+    msx__buffer_text(b, "</g>");
 }
 
 /* Whether a label to the right of (x, y) would lie on the mark of another input. */
-static bool crowded(const report *r, const report_axis *x, const report_axis *y, int64_t i,
-                    int64_t k, double at_x, double at_y) {
+static bool crowded(const plane *p, double at_x, double at_y) {
     if (at_x > SIDE_W * 0.75) return true;
-    for (int64_t n = 0; n < r->n_contestants; n++) {
-        const report_contestant *c = &r->contestants[n];
-        const report_result *u = report_find_result(r, c->kind, c->name, "calibration", i);
-        const report_result *v = report_find_result(r, c->kind, c->name, "calibration", k);
-        if (strcmp(c->kind, "input") || !u || !v || isnan(u->dice) || isnan(v->dice)) continue;
-        double right = report_axis_at(x, u->dice) - at_x;
-        if (right > 0 && right < 80 && fabs(report_axis_at(y, v->dice) - at_y) < 14) return true;
+    for (int64_t n = 0; n < p->r->n_contestants; n++) {
+        double x, y;
+        if (!input_at(p, &p->r->contestants[n], &x, &y)) continue;
+        if (x > at_x && x - at_x < 80 && fabs(y - at_y) < 14) return true;
     }
     return false;
 }
 
 /* Where the inputs lie on the calibration images, if they were scored. */
-static void inputs(msx__buffer *b, const report *r, const report_axis *x, const report_axis *y,
-                   int64_t i, int64_t k) {
-    for (int64_t n = 0; n < r->n_contestants; n++) {
-        const report_contestant *c = &r->contestants[n];
-        const report_result *u = report_find_result(r, c->kind, c->name, "calibration", i);
-        const report_result *v = report_find_result(r, c->kind, c->name, "calibration", k);
-        if (strcmp(c->kind, "input") || !u || !v || isnan(u->dice) || isnan(v->dice)) continue;
-        double at_x = report_axis_at(x, u->dice), at_y = report_axis_at(y, v->dice);
-        bool left = crowded(r, x, y, i, k, at_x, at_y);
-        report_xy(b, "<rect class=\"alone\" width=\"9\" height=\"9\" x=\"", at_x - 4.5);
-        report_xy(b, "\" y=\"", at_y - 4.5);
-        report_xy(b, "\"/><text class=\"note\" x=\"", at_x + (left ? -10 : 10));
-        report_xy(b, "\" y=\"", at_y + 4);
-        msx__buffer_text(b, left ? "\" text-anchor=\"end\">" : "\">");
-        report_escape(b, c->name, 14);
-        msx__buffer_text(b, "</text>");
+static void inputs(msx__buffer *b, const plane *p) {
+    for (int64_t n = 0; n < p->r->n_contestants; n++) {
+        double x, y;
+        if (!input_at(p, &p->r->contestants[n], &x, &y)) continue;
+        bool left = crowded(p, x, y);
+        report_box(b, "alone", x - 4.5, y - 4.5, 9, 9);
+        msx__buffer_text(b, "</rect>");
+        report_label_text(b, "note", left ? "end" : "start", x + (left ? -10 : 10), y + 4,
+                          p->r->contestants[n].name, 14);
     }
 }
 
-static void labels(msx__buffer *b, const report *r, const report_axis *x, const report_axis *y,
-                   int64_t i, int64_t k) {
+static void badges(msx__buffer *b, const plane *p) {
     for (int n = TOP_MEMBERS - 1; n >= 0; n--) {
-        int64_t at = member(r, n);
+        int64_t at = report_front_member(p->r, n);
         if (at < 0) continue;
-        const report_trial *t = &r->trials[r->ranks[at]];
-        double at_x = report_axis_at(x, 1 - t->costs[i]), at_y = report_axis_at(y, 1 - t->costs[k]);
-        report_xy(b, "<circle class=\"badge\" r=\"8\" cx=\"", at_x);
-        report_xy(b, "\" cy=\"", at_y);
-        report_xy(b, "\"/><text class=\"badge-text\" text-anchor=\"middle\" x=\"", at_x);
-        report_xy(b, "\" y=\"", at_y + 4);
-        msx__buffer_printf(b, "\">%d</text>", n + 1);
+        const report_trial *t = &p->r->trials[p->r->ranks[at]];
+        double x = report_axis_at(&p->x, x_of(p, t)), y = report_axis_at(&p->y, y_of(p, t));
+        report_xy(b, "<circle class=\"badge\" r=\"8\" cx=\"", x);
+        report_xy(b, "\" cy=\"", y);
+        msx__buffer_text(b, "\"/>");
+        report_label(b, "badge-text", "middle", x, y + 4);
+        msx__buffer_printf(b, "%d</text>", n + 1);
     }
 }
 
-static void scatter(msx__buffer *b, const report *r, int64_t i, int64_t k) {
-    double lo[2], hi[2];
-    if (!range_of(r, i, &lo[0], &hi[0]) || !range_of(r, k, &lo[1], &hi[1])) {
-        b->failed = true;
-        return;
+/* Regret, from 0 on top down to its highest decile: the worst trials are drawn on the edge. */
+static report_axis regret_axis(const report *r) {
+    double most = 0;
+    int64_t n = r->n_done - r->n_done / 10;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, r->trials[r->ranks[i]].regret);
+    return report_axis_make(0, most, 0.02, 1, 5, TOP, SIDE_H - BOTTOM);
+}
+
+static bool make_axes(plane *p) {
+    double lo, hi;
+    if (!report_task_range(p->r, p->i, &lo, &hi)) return false;
+    p->x = report_axis_make(lo, hi, 0.02, 1, 5, LEFT, SIDE_W - RIGHT);
+    if (p->k < 0) {
+        p->y = regret_axis(p->r);
+        return true;
     }
-    report_axis x = report_axis_make(lo[0], hi[0], 0.02, 1, 5, LEFT, SIDE_W - RIGHT);
-    report_axis y = report_axis_make(lo[1], hi[1], 0.02, 1, 5, SIDE_H - BOTTOM, TOP);
+    if (!report_task_range(p->r, p->k, &lo, &hi)) return false;
+    p->y = report_axis_make(lo, hi, 0.02, 1, 5, SIDE_H - BOTTOM, TOP);
+    return true;
+}
+
+static void axis_names(msx__buffer *b, const plane *p) {
+    report_label_text(b, "axis", "middle", (LEFT + SIDE_W - RIGHT) / 2.0, SIDE_H - 8,
+                      p->i < 0 ? "mean Dice" : report_task_name(p->r, p->i), 40);
     msx__buffer_printf(b,
-                       "<div class=\"panel\"><svg viewBox=\"0 0 %d %d\" role=\"img\" "
-                       "aria-label=\"Pareto front of two tasks\">",
-                       SIDE_W, SIDE_H);
-    report_axis_vertical(b, &y, LEFT, SIDE_W - RIGHT);
-    report_axis_horizontal(b, &x, TOP, SIDE_H - BOTTOM);
-    msx__buffer_printf(b, "<text class=\"axis\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">",
-                       (LEFT + SIDE_W - RIGHT) / 2, SIDE_H - 8);
-    report_escape(b, report_task_name(r, i), 40);
-    msx__buffer_printf(
-        b,
-        "</text><text class=\"axis\" text-anchor=\"middle\" transform=\"translate(14 "
-        "%d) rotate(-90)\">",
-        (TOP + SIDE_H - BOTTOM) / 2);
-    report_escape(b, report_task_name(r, k), 40);
-    msx__buffer_text(b, "</text><g class=\"dominated\">");
-    dots(b, r, &x, &y, i, k, false);
-    msx__buffer_text(b, "</g><g class=\"front\">");
-    dots(b, r, &x, &y, i, k, true);
-    msx__buffer_text(b, "</g>");
-    inputs(b, r, &x, &y, i, k);
-    labels(b, r, &x, &y, i, k);
-    msx__buffer_text(b, "</svg></div>");
-}
-
-/* ---- parallel axes ----------------------------------------------------------------------------------- */
-
-enum { WIDE = 980, HEIGHT = 400, BEFORE = 92, BEHIND = 40, ABOVE = 24, BELOW = 92 };
-
-static double axis_x(int64_t k, int64_t n) {
-    return BEFORE + (double)k * (WIDE - BEFORE - BEHIND) / (double)(n - 1);
-}
-
-static void trial_line(msx__buffer *b, const report_trial *t, const report_axis *axes, int64_t n,
-                       const char *class) {
-    msx__buffer_printf(b, "<path class=\"%s\" d=\"", class);
-    for (int64_t k = 0; k < n; k++) {
-        report_xy(b, k ? "L" : "M", axis_x(k, n));
-        report_xy(b, " ", report_axis_at(&axes[k], 1 - t->costs[k]));
-    }
-    msx__buffer_printf(b, "\"><title>trial %" PRId64 ": mean Dice ", t->number);
-    report_number(b, 1 - t->cost, 4);
-    msx__buffer_text(b, "</title></path>");
-}
-
-static void parallel_axis(msx__buffer *b, const report *r, const report_axis *a, int64_t k,
-                          int64_t n) {
-    double x = axis_x(k, n);
-    report_xy(b, "<line class=\"rule\" x1=\"", x);
-    report_xy(b, "\" x2=\"", x);
-    msx__buffer_printf(b, "\" y1=\"%d\" y2=\"%d\"/>", ABOVE, HEIGHT - BELOW);
-    const double ends[] = {a->hi, a->lo};
-    for (int e = 0; e < 2; e++) {
-        report_xy(b, "<text class=\"tick\" text-anchor=\"middle\" x=\"", x);
-        report_xy(b, "\" y=\"", e ? HEIGHT - BELOW + 16 : ABOVE - 8);
-        msx__buffer_text(b, "\">");
-        report_number(b, ends[e], 2);
-        msx__buffer_text(b, "</text>");
-    }
-    report_xy(b, "<text class=\"axis\" text-anchor=\"end\" transform=\"translate(", x + 6);
-    msx__buffer_printf(b, " %d) rotate(-28)\">", HEIGHT - BELOW + 34);
-    report_escape(b, report_task_name(r, k), 18);
+                       "<text class=\"axis\" text-anchor=\"middle\" transform=\"translate(14 "
+                       "%d) rotate(-90)\">",
+                       (TOP + SIDE_H - BOTTOM) / 2);
+    report_escape(b, p->k < 0 ? "behind the best of a task, at most" : report_task_name(p->r, p->k),
+                  40);
     msx__buffer_text(b, "</text>");
 }
 
-static void parallel(msx__buffer *b, const report *r) {
-    report_axis axes[MOST_AXES];
-    int64_t n = r->n_tasks < MOST_AXES ? r->n_tasks : MOST_AXES, drawn = 0;
-    for (int64_t k = 0; k < n; k++) {
-        double lo, hi;
-        if (!range_of(r, k, &lo, &hi)) {
-            b->failed = true;
-            return;
-        }
-        axes[k] = report_axis_make(lo, hi, 0.02, 1, 20, HEIGHT - BELOW, ABOVE);
+static void scatter(msx__buffer *b, const report *r, int64_t i, int64_t k, int64_t number) {
+    plane p = {.r = r, .i = i, .k = k};
+    if (!make_axes(&p)) {
+        b->failed = true;
+        return;
     }
-    msx__buffer_printf(
-        b,
-        "<div class=\"figure\"><svg class=\"wide\" viewBox=\"0 0 %d %d\" role=\"img\" "
-        "aria-label=\"Trials over the tasks\">",
-        WIDE, HEIGHT);
-    int64_t stride = 1 + r->n_done / MOST_LINES;
-    for (int64_t i = r->n_done - 1; i >= 0; i--)
-        if (!r->trials[r->ranks[i]].front && i % stride == 0)
-            trial_line(b, &r->trials[r->ranks[i]], axes, n, "path dominated");
-    for (int64_t i = r->n_done - 1; i >= 0 && drawn < MOST_LINES; i--)
-        if (r->trials[r->ranks[i]].front) {
-            trial_line(b, &r->trials[r->ranks[i]], axes, n,
-                       r->n_front > 40 ? "path front many" : "path front");
-            drawn++;
-        }
-    for (int64_t k = 0; k < n; k++) parallel_axis(b, r, &axes[k], k, n);
-    static const char *const classes[TOP_MEMBERS] = {"path top1", "path top2", "path top3"};
-    for (int k = TOP_MEMBERS - 1; k >= 0; k--) {
-        int64_t at = member(r, k);
-        if (at >= 0) trial_line(b, &r->trials[r->ranks[at]], axes, n, classes[k]);
-    }
-    msx__buffer_text(b, "</svg></div>");
-    if (r->n_tasks > n)
-        msx__buffer_printf(b,
-                           "<p class=\"caption\">The first %" PRId64 " of %" PRId64 " tasks.</p>",
-                           n, r->n_tasks);
+    report_figure(b, "panel", "front", number, SIDE_W, SIDE_H,
+                  k < 0 ? "Pareto front, mean Dice and largest regret"
+                        : "Pareto front of two tasks");
+    msx__buffer_printf(b, "%" PRId64 " of %" PRId64 " trials are on the front.", r->n_front,
+                       r->n_done);
+    report_figure_body(b);
+    report_axis_vertical(b, &p.y, LEFT, SIDE_W - RIGHT);
+    report_axis_horizontal(b, &p.x, TOP, SIDE_H - BOTTOM);
+    axis_names(b, &p);
+    dots(b, &p, false);
+    dots(b, &p, true);
+    inputs(b, &p);
+    badges(b, &p);
+    report_figure_end(b);
 }
 
-/* ---- the section -------------------------------------------------------------------------------------- */
-
-void report_front(msx__buffer *b, const report *r) {
-    bool scattered = r->n_tasks <= 3;
+static void legend(msx__buffer *b) {
     msx__buffer_text(b, "<p class=\"legend\"><span><i class=\"dot front\"></i>on the front</span>"
                         "<span><i class=\"dot dominated\"></i>dominated: another trial is at least "
-                        "as good at every task</span>");
-    if (scattered)
-        msx__buffer_text(b,
-                         "<span><i class=\"dot square\"></i>an input model alone</span><span>"
-                         "<i class=\"dot badge\"></i>1, 2, 3: best mean Dice on the front</span>");
-    else
-        msx__buffer_text(b, "<span><i class=\"dash top1\"></i>best mean Dice</span><span><i "
-                            "class=\"dash top2\"></i>second</span><span><i class=\"dash top3\"></i>"
-                            "third</span>");
-    msx__buffer_text(b, "</p>");
-    if (r->n_tasks == 2) msx__buffer_text(b, "<div class=\"beside\">");
-    if (scattered) {
-        msx__buffer_text(b, "<div class=\"panels\">");
-        for (int64_t i = 0; i < r->n_tasks; i++)
-            for (int64_t k = i + 1; k < r->n_tasks; k++) scatter(b, r, i, k);
-        msx__buffer_text(b, "</div>");
-    } else {
-        parallel(b, r);
-    }
+                        "as good at every task</span><span><i class=\"dot square\"></i>an input "
+                        "model alone</span><span><i class=\"dot badge\"></i>1, 2, 3: best mean "
+                        "Dice on the front</span></p>");
+}
+
+void report_front(msx__buffer *b, const report *r) {
+    bool pairs = r->n_tasks <= 3, beside = r->n_tasks != 3;
+    int64_t number = 0;
+    legend(b);
+    msx__buffer_text(b, beside ? "<div class=\"beside\"><div>" : "<div class=\"panels\">");
+    for (int64_t i = 0; pairs && i < r->n_tasks; i++)
+        for (int64_t k = i + 1; k < r->n_tasks; k++) scatter(b, r, i, k, number++);
+    if (!pairs) scatter(b, r, -1, -1, number);
+    msx__buffer_text(b, beside ? "</div><div>" : "</div>");
     report_front_members(b, r, MOST_MEMBERS);
-    if (r->n_tasks == 2) msx__buffer_text(b, "</div>");
     if (r->n_front > MOST_MEMBERS)
         msx__buffer_printf(b, "<p class=\"caption\">The %d best of %" PRId64 " members.</p>",
                            MOST_MEMBERS, r->n_front);
+    if (beside) msx__buffer_text(b, "</div></div>");
+    if (!pairs)
+        msx__buffer_text(b,
+                         "<p class=\"caption\">Right is better on the mean; up loses less at the "
+                         "task where a trial is furthest behind the best that any trial reached "
+                         "there.</p>");
 }

@@ -4,6 +4,7 @@
 #include "search/report.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { WIDTH = 340, LEFT = 124, RIGHT = 50, TOP = 8, ROW = 22, BOTTOM = 26, MOST_PANELS = 24 };
@@ -24,11 +25,8 @@ static bool range_of(const report *r, const char *split, int64_t task, double *l
 static void draw_row(msx__buffer *b, const report_contestant *c, const report_result *x,
                      const report_axis *a, double y, bool best) {
     msx__buffer_printf(b, "<g class=\"row %s%s\">", report_contestant_class(c), best ? " top" : "");
-    report_xy(b, "<text class=\"name\" text-anchor=\"end\" x=\"", LEFT - 14);
-    report_xy(b, "\" y=\"", y + 4);
-    msx__buffer_text(b, "\">");
-    report_escape(b, c->winner || !*c->name ? c->kind : c->name, 16);
-    msx__buffer_text(b, "</text>");
+    report_label_text(b, "name", "end", LEFT - 14, y + 4,
+                      c->winner || !*c->name ? c->kind : c->name, 16);
     if (x && !isnan(x->dice)) {
         if (!isnan(x->low) && !isnan(x->high)) {
             report_xy(b, "<line class=\"ci\" x1=\"", report_axis_at(a, x->low));
@@ -43,9 +41,7 @@ static void draw_row(msx__buffer *b, const report_contestant *c, const report_re
         report_number(b, x->dice, 4);
         msx__buffer_printf(b, " over %" PRId64 "</title></circle>", x->used);
     }
-    report_xy(b, "<text class=\"value\" text-anchor=\"end\" x=\"", WIDTH - 4);
-    report_xy(b, "\" y=\"", y + 4);
-    msx__buffer_text(b, "\">");
+    report_label(b, "value", "end", WIDTH - 4, y + 4);
     report_number(b, x ? x->dice : NAN, 3);
     msx__buffer_text(b, "</text></g>");
 }
@@ -59,9 +55,11 @@ static void draw_panel(msx__buffer *b, const report *r, const char *split, int64
     msx__buffer_printf(b, "<div class=\"panel%s\"><h4>", task < 0 ? " mean" : "");
     report_escape(b, task < 0 ? "Mean over tasks" : report_task_name(r, task), 60);
     msx__buffer_text(b, "</h4>");
-    msx__buffer_printf(b, "<svg viewBox=\"0 0 %d ", WIDTH);
-    report_xy(b, "", bottom + BOTTOM);
-    msx__buffer_text(b, "\" role=\"img\" aria-label=\"Dice with 95 % intervals\">");
+    char id[32];
+    snprintf(id, sizeof id, "interval-%s", split);
+    report_figure(b, "plain", id, task + 1, WIDTH, bottom + BOTTOM, "Dice with 95 % intervals");
+    msx__buffer_text(b, "The numbers are in the table above.");
+    report_figure_body(b);
     report_axis_horizontal(b, &a, TOP, bottom);
     for (int64_t i = 0; i < r->n_results; i++) {
         const report_result *x = &r->results[i];
@@ -72,7 +70,8 @@ static void draw_panel(msx__buffer *b, const report *r, const char *split, int64
         const report_result *x = report_find_result(r, c->kind, c->name, split, task);
         draw_row(b, c, x, &a, TOP + ((double)i + 0.5) * ROW, x && x->dice == best);
     }
-    msx__buffer_text(b, "</svg></div>");
+    report_figure_end(b);
+    msx__buffer_text(b, "</div>");
 }
 
 static void legend(msx__buffer *b, const report *r) {

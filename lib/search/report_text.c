@@ -106,6 +106,14 @@ void report_number(msx__buffer *b, double value, int decimals) {
     if (decimals) msx__buffer_printf(b, ".%0*" PRId64, decimals, scaled % powers[decimals]);
 }
 
+void report_percent(msx__buffer *b, double share) {
+    if (share > 0 && share < 0.005)
+        msx__buffer_text(b, "&lt;1");
+    else
+        report_number(b, 100 * share, 0);
+    msx__buffer_text(b, "\xC2\xA0%");
+}
+
 const char *report_gain_class(double gain) {
     return gain >= 0.0005 ? "plus" : gain <= -0.0005 ? "loss" : "same";
 }
@@ -137,7 +145,9 @@ void report_duration(msx__buffer *b, double seconds) {
         return;
     }
     long s = lround(seconds);
-    if (s >= 3600)
+    if (s >= 48 * 3600)
+        msx__buffer_printf(b, "%ld d %ld h", s / 86400, s / 3600 % 24);
+    else if (s >= 3600)
         msx__buffer_printf(b, "%ld h %02ld min", s / 3600, s / 60 % 60);
     else if (s >= 60)
         msx__buffer_printf(b, "%ld min %02ld s", s / 60, s % 60);

@@ -53,7 +53,15 @@ def png():
             + chunk(b"IDAT", zlib.compress(b"\0\xe6\x9f\0")) + chunk(b"IEND", b""))
 
 
-def plan(rnd):
+METHODS = ["linear", "task_arithmetic", "ties", "slerp"]
+
+
+def searched(groups):
+    return [name for name, _, state in groups if state == "searched"]
+
+
+def plan(rnd, groups, chosen):
+    """The plan of a trial: one method for each searched group."""
     def value():
         return round(rnd.random(), 3)
 
@@ -61,19 +69,66 @@ def plan(rnd):
         return f"{{base: {value()}, human: {value()}, macaque: {value()}}}"
     text = ("medsamix: 1\ngranularity: {encoder: 2, prompt: 1, decoder: 1}\n"
             "models: [human, macaque]\ngroups:\n")
-    for name, _, state in GROUPS:
-        if state != "searched":
-            continue
-        method = rnd.choice([f"linear, weight: {models()}", f"task_arithmetic, scaling: {value()}",
-                             f"ties, retain: {value()}, scaling: {value()}",
-                             f"slerp, score: {models()}"])
+    for name, k in zip(searched(groups), chosen):
+        method = [f"linear, weight: {models()}", f"task_arithmetic, scaling: {value()}",
+                  f"ties, retain: {value()}, scaling: {value()}", f"slerp, score: {models()}"][k]
         text += f"  {name}: {{method: {method}}}\n"
     return text
 
 
-def store(name, tasks=2, trials=12, splits=("calibration", "test"), pictures=1, edits=()):
+def configuration(rnd, groups, chosen):
+    """Three parameters a group: the method, and what linear and ties need of it."""
+    nan, x = float("nan"), []
+    for k in chosen:
+        x += [k, rnd.random() if k == 0 else nan, rnd.random() if k == 2 else nan]
+    return struct.pack(f"<{len(x)}d", *x)
+
+
+def write_parameters(db, groups):
+    rows = []
+    for name in searched(groups):
+        rows += [(f"{name}/method", "categorical", 0, len(METHODS) - 1, ",".join(METHODS)),
+                 (f"{name}/linear.weight.human", "float", 0, 1, ""),
+                 (f"{name}/ties.retain", "float", 0, 1, "")]
+    db.executemany("INSERT INTO parameters VALUES(?, ?, ?, ?, ?, ?)",
+                   [(i, *row) for i, row in enumerate(rows)])
+
+
+def write_trials(db, rnd, tasks, trials, groups, workers):
+    """Costs fall with the trials, and where decoder.0 is merged by ties. Returns their sums."""
+    matters = searched(groups).index("decoder.0")
+    sums, free, images, depth = {}, [1.75e9 + i for i in range(workers)], 31, 12
+    rows, costs = [], []
+    for t in range(trials):
+        origin = "enqueued" if t < 3 else "sobol" if t < 6 else "random" if t % 4 == 0 else "model"
+        chosen = [rnd.randrange(len(METHODS)) for _ in searched(groups)]
+        low = .3 - .11 * t / max(trials, 12) - (.06 if chosen[matters] == 2 else 0)
+        mine = [round(low + .05 * rnd.random() + .02 * k / tasks, 4) for k in range(tasks)]
+        state = "failed" if t == 5 else "raced" if t > 5 and t % 7 == 0 else "done"
+        seen = 12 if state == "raced" else images
+        reused = depth * seen if t % 5 == 4 else depth // 2 * seen if t % 3 == 2 else 0
+        seconds = .1 + .2 * (depth * seen - reused) / (depth * images) + .05 * rnd.random()
+        who = min(range(workers), key=free.__getitem__)
+        start, free[who] = free[who], free[who] + seconds + .01
+        rows.append((t, state, origin, configuration(rnd, groups, chosen),
+                     plan(rnd, groups, chosen), None if state == "failed" else sum(mine) / tasks,
+                     struct.pack("<4Q", 7, t, 1, 2), f"host:{10 + who}:0", None,
+                     2 if t % 50 == 11 else 1, start, start + seconds, seconds, seen,
+                     depth * seen - reused, reused,
+                     None if state == "failed" else struct.pack("<2d", .5, .5),
+                     "out of memory" if state == "failed" else None))
+        if state == "done":
+            sums[t] = sum(mine)
+        if state != "failed":
+            costs += [(t, k, cost) for k, cost in enumerate(mine)]
+    db.executemany(f"INSERT INTO trials VALUES({', '.join('?' * 18)})", rows)
+    db.executemany("INSERT INTO costs VALUES(?, ?, ?)", costs)
+    return sums
+
+
+def write_store(path, tasks=2, trials=12, splits=("calibration", "test"), pictures=1,
+                groups=GROUPS, workers=2, edits=()):
     """Write a store; `edits` are SQL statements, or (statement, parameters)."""
-    path = os.path.join(FOLDER, name + ".db")
     if os.path.exists(path):
         os.remove(path)
     rnd = random.Random(5)
@@ -88,28 +143,15 @@ def store(name, tasks=2, trials=12, splits=("calibration", "test"), pictures=1, 
         db.execute("INSERT INTO tasks VALUES(?, ?, ?, ?)",
                    (i, f"Brain/structure_{i}", "data/Brain", f"structure_{i}"))
     db.executemany("INSERT INTO groups VALUES(?, ?, ?, ?)",
-                   [(i, *group) for i, group in enumerate(GROUPS)])
-    means = {}
-    for t in range(trials):
-        origin = "enqueued" if t < 3 else "sobol" if t < 6 else "random" if t % 4 == 0 else "model"
-        costs = [round(.3 - .01 * t + .05 * rnd.random() + .02 * k / tasks, 4) for k in range(tasks)]
-        done = t != 5
-        db.execute("INSERT INTO trials VALUES(?, ?, ?, ?, ?, ?, ?, ?, NULL, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
-                   (t, "done" if done else "failed", origin, struct.pack("<2d", t, .5), plan(rnd),
-                    sum(costs) / tasks if done else None, struct.pack("<4Q", 7, t, 1, 2),
-                    f"host:{10 + t % 2}:0", 1.75e9 + t, 1.75e9 + t + 1.25, 1.25, 31, 372, 0,
-                    struct.pack("<2d", .5, .5) if done else None,
-                    None if done else "out of memory"))
-        if done:
-            means[t] = sum(costs)
-            db.executemany("INSERT INTO costs VALUES(?, ?, ?)",
-                           [(t, k, cost) for k, cost in enumerate(costs)])
-    best = sorted(means, key=means.get)[:2]
+                   [(i, *group) for i, group in enumerate(groups)])
+    write_parameters(db, groups)
+    sums = write_trials(db, rnd, tasks, trials, groups, workers)
+    best = sorted(sums, key=sums.get)[:2]
     winners = [("winner", f"trial {t}", .05 - .02 * i) for i, t in enumerate(best)]
     for split in splits:
         for kind, who, shift in SCORED + winners:
             for k in range(-1, tasks):
-                dice = .75 + shift + .01 * k
+                dice = .75 + shift + .01 * k / max(1, tasks // 10)
                 db.execute("INSERT INTO results VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
                            (kind, who, split, k, dice, dice - .02, dice + .02, 12, 1))
     for i in range(pictures):
@@ -120,6 +162,10 @@ def store(name, tasks=2, trials=12, splits=("calibration", "test"), pictures=1, 
     db.commit()
     db.execute("VACUUM")
     db.close()
+
+
+def store(name, **how):
+    write_store(os.path.join(FOLDER, name + ".db"), **how)
 
 
 def write(name, data):
@@ -156,6 +202,18 @@ def main():
         " seconds = NULL, dice = NULL WHERE number = 3",
         "DELETE FROM costs WHERE trial = 3"])
     store("valid_raced", trials=4, edits=["UPDATE trials SET state = 'raced' WHERE number = 3"])
+    store("valid_many_trials", trials=40, splits=("calibration",), pictures=0)
+    store("valid_all_equal", tasks=1, trials=30, splits=(), pictures=0,
+          edits=["UPDATE trials SET mean_cost = 0.25 WHERE state <> 'failed'",
+                 "UPDATE costs SET cost = 0.25"])
+    store("valid_no_parameters", trials=30, splits=(), pictures=0,
+          edits=["DELETE FROM parameters", "UPDATE trials SET x = x''"])
+    store("valid_pauses", tasks=1, trials=30, splits=(), pictures=0, workers=3, edits=[
+        "UPDATE trials SET started = started + 90000, finished = finished + 90000 WHERE number > 9",
+        "UPDATE trials SET worker = worker || ':' || number WHERE number > 19"])
+    store("valid_no_times", trials=8, splits=(), pictures=0,
+          edits=["UPDATE trials SET started = NULL, finished = NULL, seconds = NULL, images = NULL,"
+                 " blocks_run = NULL, blocks_reused = NULL, worker = NULL, attempt = NULL"])
     store("valid_undefined_scores", trials=4,
           edits=["UPDATE results SET dice = NULL, low = NULL, high = NULL WHERE task = 0"])
     store("valid_large_trial_number", trials=3, splits=(), pictures=0, edits=[
@@ -163,7 +221,8 @@ def main():
         "UPDATE costs SET trial = 9223372036854775807 WHERE trial = 2"])
 
     small = {"tasks": 1, "trials": 2, "splits": (), "pictures": 0}
-    for table in ["meta", "models", "tasks", "groups", "trials", "costs", "results", "pictures"]:
+    for table in ["meta", "models", "tasks", "groups", "parameters", "trials", "costs", "results",
+                  "pictures"]:
         store(f"reject_no_table_{table}", **small, edits=[f"DROP TABLE {table}"])
     wrong = {
         "view": ["DROP TABLE pictures",
@@ -184,6 +243,18 @@ def main():
         "trial_state": ["UPDATE trials SET state = 'lost'"],
         "trial_number": ["UPDATE trials SET number = -1 WHERE number = 0"],
         "trial_seconds": ["UPDATE trials SET seconds = -1"],
+        "trial_images": ["UPDATE trials SET images = -1"],
+        "trial_blocks": ["UPDATE trials SET blocks_run = 9223372036854775807"],
+        "trial_blocks_are_real": ["UPDATE trials SET blocks_reused = 0.5"],
+        "trial_ends_first": ["UPDATE trials SET finished = started - 1"],
+        "trial_x_is_text": ["UPDATE trials SET x = 'x'"],
+        "trial_x_is_short": ["UPDATE trials SET x = substr(x, 9)"],
+        "trial_x_choice": [("UPDATE trials SET x = ?", (struct.pack("<15d", 1.5, *[0] * 14),))],
+        "trial_x_range": [("UPDATE trials SET x = ?", (struct.pack("<15d", 0, -5, *[0] * 13),))],
+        "parameter_index": ["UPDATE parameters SET idx = 99 WHERE idx = 2"],
+        "parameter_kind": ["UPDATE parameters SET kind = 'real'"],
+        "parameter_bounds": ["UPDATE parameters SET upper = -1 WHERE idx = 1"],
+        "parameter_choices": ["UPDATE parameters SET choices = 'linear' WHERE idx = 0"],
         "trial_cost_missing": ["UPDATE trials SET mean_cost = NULL"],
         "trial_cost_is_text": ["UPDATE trials SET mean_cost = 'low'"],
         "trial_cost_range": ["UPDATE trials SET mean_cost = 1.5"],

@@ -51,11 +51,15 @@ static void lacks(const char *page, const char *text) {
     ck_assert_msg(at == NULL, "the page has '%.60s'", at ? at : "");
 }
 
-static const char *const valid[] = {
-    "valid_one_task",           "valid_two_tasks",     "valid_three_tasks",
-    "valid_five_tasks",         "valid_no_trials",     "valid_failed_trials_only",
-    "valid_not_scored_yet",     "valid_hostile_names", "valid_undefined_scores",
-    "valid_large_trial_number", "valid_running",       "valid_raced"};
+static const char *const valid[] = {"valid_one_task",         "valid_two_tasks",
+                                    "valid_three_tasks",      "valid_five_tasks",
+                                    "valid_no_trials",        "valid_failed_trials_only",
+                                    "valid_not_scored_yet",   "valid_hostile_names",
+                                    "valid_undefined_scores", "valid_large_trial_number",
+                                    "valid_running",          "valid_raced",
+                                    "valid_many_trials",      "valid_all_equal",
+                                    "valid_no_parameters",    "valid_pauses",
+                                    "valid_no_times"};
 enum { N_VALID = sizeof valid / sizeof *valid };
 
 /* ---- the page ----------------------------------------------------------------------------------- */
@@ -98,7 +102,7 @@ START_TEST(sections_follow_what_the_store_holds) {
     has(page, "for structure_0<");
     free(page);
     page = page_of("valid_three_tasks");
-    ck_assert_int_eq(count(page, "Pareto front of two tasks"), 3);
+    ck_assert_int_eq(count(page, ">Pareto front of two tasks</title>"), 3);
     lacks(page, "Held-out");
     lacks(page, "Pictures");
     free(page);
@@ -129,7 +133,11 @@ START_TEST(page_is_complete_in_itself) {
         lacks(page, "<link");
         lacks(page, "@import");
         lacks(page, "url(");
-        lacks(page, "http");
+        lacks(page, "http:");
+        lacks(page, "https:");
+        lacks(page, "=\"//");
+        ck_assert_int_eq(count(page, "href="), count(page, "href=\"#"));
+        has(page, "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"");
         free(page);
     }
 }
@@ -166,6 +174,29 @@ START_TEST(markup_is_balanced) {
 }
 END_TEST
 
+/* What is drawn has a name and a description, or is no more than decoration. */
+START_TEST(figures_are_described) {
+    for (int i = 0; i < N_VALID; i++) {
+        char *page = page_of(valid[i]);
+        int images = count(page, "role=\"img\" aria-labelledby=\"");
+        ck_assert_int_eq(images, count(page, "<desc id=\""));
+        ck_assert_int_eq(images + count(page, "aria-hidden=\"true\"><path"), count(page, "<svg "));
+        ck_assert_int_eq(count(page, "<th>"), 0);
+        ck_assert_int_eq(count(page, "<thead>"), count(page, "<table"));
+        /* ids are unique: every link and every label has one target */
+        for (char *at = page; (at = strstr(at, " id=\"")); at++) {
+            char id[64];
+            ck_assert_int_eq(sscanf(at, " id=\"%50[^\"]", id), 1);
+            size_t n = strlen(id);
+            for (char *other = at + 1; (other = strstr(other, " id=\"")); other++)
+                ck_assert_msg(strncmp(other + 5, id, n) != 0 || other[5 + n] != '"', "%s: id %s",
+                              valid[i], id);
+        }
+        free(page);
+    }
+}
+END_TEST
+
 START_TEST(names_cannot_become_markup) {
     char *page = page_of("valid_hostile_names");
     lacks(page, "<script");
@@ -177,6 +208,56 @@ START_TEST(names_cannot_become_markup) {
     has(page, "A\xEF\xBF\xBD\xEF\xBF\xBD"
               "B");
     has(page, "This picture is not a PNG");
+    free(page);
+}
+END_TEST
+
+START_TEST(every_figure_is_there) {
+    char *page = page_of("valid_many_trials");
+    static const char *const figures[] = {"curve-0",   "effort-0", "network-0",
+                                          "front-0",   "groups-0", "interval-calibration-0",
+                                          "timeline-0"};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "<svg id=\"%s\"", figures[i]);
+        ck_assert_int_eq(count(page, text), 1);
+    }
+    has(page, "<svg id=\"groups-0\"");
+    has(page, "Worth of each method there");
+    has(page, "learnt from 39 trials");
+    free(page);
+    page = page_of("valid_three_tasks");
+    has(page, "<svg id=\"parallel-0\"");
+    has(page, "too few, or too much alike"); /* 11 trials */
+    free(page);
+    page = page_of("valid_all_equal");
+    has(page, "too few, or too much alike");
+    free(page);
+    page = page_of("valid_no_times");
+    lacks(page, "<svg id=\"timeline-0\"");
+    lacks(page, "<svg id=\"effort-0\"");
+    free(page);
+}
+END_TEST
+
+START_TEST(a_running_search_can_be_looked_at) {
+    char *page = page_of("valid_running");
+    has(page, "1 trial was still running");
+    has(page, "<b>3</b><span>trials in");
+    has(page, "running (1)");
+    free(page);
+    page = page_of("valid_raced");
+    has(page, "stopped early (1)");
+    free(page);
+}
+END_TEST
+
+/* Of three workers, ten trials and then a day without any; ten workers of one trial each at the end */
+START_TEST(pauses_are_cut_out_of_the_timeline) {
+    char *page = page_of("valid_pauses");
+    ck_assert_int_eq(count(page, "pause 25 h"), 1);
+    has(page, "seconds of searching");
+    has(page, "13 workers ran 30 trials");
     free(page);
 }
 END_TEST
@@ -196,7 +277,7 @@ START_TEST(trials_are_ranked_and_the_front_is_marked) {
     report r;
     test_ok(ctx, report_load(&r, ctx, store_path("valid_two_tasks")));
     ck_assert_int_eq(r.n_trials, 12);
-    ck_assert_int_eq(r.n_done, 11);
+    ck_assert_int_eq(r.n_done, 10); /* one failed, one stopped early */
     ck_assert_int_eq(r.n_plans, 10);
     for (int64_t i = 1; i < r.n_done; i++)
         ck_assert(r.trials[r.ranks[i - 1]].cost <= r.trials[r.ranks[i]].cost);
@@ -224,6 +305,65 @@ START_TEST(trials_are_ranked_and_the_front_is_marked) {
     ck_assert_str_eq(r.contestants[5].name, name);
     report_free(&r);
     msx_ctx_free(ctx);
+}
+END_TEST
+
+/* In these stores only the method of decoder.0 matters, and there ties is worth 0.06 of cost. */
+START_TEST(forest_finds_the_group_that_matters) {
+    msx_ctx *ctx = test_ctx();
+    report r;
+    test_ok(ctx, report_load(&r, ctx, store_path("valid_many_trials")));
+    ck_assert_int_eq(r.n_sampled, 39);
+    ck_assert_int_eq(r.worth.n_trials, 39);
+    ck_assert_int_eq(r.worth.n_methods, 4);
+    ck_assert_str_eq(r.worth.methods[2], "ties");
+    double sum = 0;
+    for (int64_t g = 0; g < r.n_groups; g++) {
+        const report_group_worth *w = &r.worth.groups[g];
+        bool searched = !strcmp(r.groups[g].state, "searched");
+        ck_assert(searched == !isnan(w->share));
+        if (!searched) continue;
+        ck_assert(w->alone >= 0 && w->alone <= w->share);
+        sum += w->share;
+        if (!strcmp(r.groups[g].name, "decoder.0")) {
+            const report_method_worth *m = &r.worth.methods_worth[g * 4];
+            ck_assert_double_gt(w->share, 0.6);
+            ck_assert_double_gt(m[2].dice, 0.015);
+            for (int k = 0; k < 4; k++)
+                if (k != 2) ck_assert_double_lt(m[k].dice, 0);
+            ck_assert_int_eq(m[0].trials + m[1].trials + m[2].trials + m[3].trials, 39);
+        }
+    }
+    ck_assert_double_eq_tol(sum, 1, 1e-9);
+    report_free(&r);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
+/* All of valid_one_task's 12 trials times 31 images times 12 blocks. Trial 7 stopped after 12 images;
+ * half the blocks came from the cache in trials 2, 5, 8 and 11, all of them in 4 and 9. */
+START_TEST(savings_are_counted) {
+    char *page = page_of("valid_one_task");
+    int all = 12 * 31 * 12, made = 5 * 31 * 12 + 12 * 12 + 4 * 31 * 6;
+    char text[96];
+    snprintf(text, sizeof text, "<td class=\"num\">%d,%03d</td><td class=\"num\">%d,%03d</td>",
+             all / 1000, all % 1000, made / 1000, made % 1000);
+    has(page, text);
+    has(page, "1 of 12 trials were stopped early, on average after 39\xC2\xA0% of the images");
+    has(page, "<td class=\"num\">7</td><td class=\"num\">5</td>"); /* groups */
+    free(page);
+}
+END_TEST
+
+START_TEST(thinning_keeps_every_kind) {
+    int64_t even = 0, odd = 0;
+    for (int64_t i = 0; i < 10000; i++) {
+        ck_assert(report_drawn(i, 1));
+        if (report_drawn(i, 10)) *(i % 2 ? &odd : &even) += 1;
+    }
+    ck_assert_int_gt(even, 400);
+    ck_assert_int_gt(odd, 400);
+    ck_assert_int_lt(even + odd, 1200);
 }
 END_TEST
 
@@ -262,6 +402,7 @@ START_TEST(numbers_are_written_exactly) {
         {report_duration, 3.14159, "3.14 s"},
         {report_duration, 59.9, "1 min 00 s"},
         {report_duration, 3725, "1 h 02 min"},
+        {report_duration, 190000, "2 d 4 h"},
         {report_duration, NAN, "\xE2\x80\x93"},
     };
     msx_ctx *ctx = test_ctx();
@@ -331,11 +472,16 @@ static const struct {
     {"no_table_groups", MSX_E_FORMAT, "no table 'groups'"},
     {"no_table_meta", MSX_E_FORMAT, "no table 'meta'"},
     {"no_table_models", MSX_E_FORMAT, "no table 'models'"},
+    {"no_table_parameters", MSX_E_FORMAT, "no table 'parameters'"},
     {"no_table_pictures", MSX_E_FORMAT, "no table 'pictures'"},
     {"no_table_results", MSX_E_FORMAT, "no table 'results'"},
     {"no_table_tasks", MSX_E_FORMAT, "no table 'tasks'"},
     {"no_table_trials", MSX_E_FORMAT, "no table 'trials'"},
     {"not_sqlite", MSX_E_FORMAT, "not an SQLite file"},
+    {"parameter_bounds", MSX_E_FORMAT, "row 1, column upper: is below"},
+    {"parameter_choices", MSX_E_FORMAT, "do not fit the bounds"},
+    {"parameter_index", MSX_E_FORMAT, "table parameters, row 2"},
+    {"parameter_kind", MSX_E_FORMAT, "is not float, int or categorical"},
     {"picture_is_text", MSX_E_FORMAT, "is not a blob"},
     {"picture_split", MSX_E_FORMAT, "is not calibration or test"},
     {"plan_is_not_yaml", MSX_E_FORMAT, "plan of trial 1"},
@@ -352,13 +498,21 @@ static const struct {
     {"task_index", MSX_E_FORMAT, "table tasks, row 0"},
     {"text_too_long", MSX_E_LIMIT, "text of 80000 bytes"},
     {"too_many_models", MSX_E_LIMIT, "more than 65 rows"},
+    {"trial_blocks", MSX_E_FORMAT, "column blocks_run: is impossibly large"},
+    {"trial_blocks_are_real", MSX_E_FORMAT, "column blocks_reused: is not an integer"},
     {"trial_cost_infinite", MSX_E_FORMAT, "is not finite"},
     {"trial_cost_is_text", MSX_E_FORMAT, "is not a number"},
     {"trial_cost_missing", MSX_E_FORMAT, "of a finished trial"},
     {"trial_cost_range", MSX_E_FORMAT, "of a finished trial"},
+    {"trial_ends_first", MSX_E_FORMAT, "column finished: is before"},
+    {"trial_images", MSX_E_FORMAT, "column images: is negative"},
     {"trial_number", MSX_E_FORMAT, "column number: is negative"},
     {"trial_seconds", MSX_E_FORMAT, "column seconds: is negative"},
     {"trial_state", MSX_E_FORMAT, "is not running, done, raced or failed"},
+    {"trial_x_choice", MSX_E_FORMAT, "trial 0, column x: value 0 is outside"},
+    {"trial_x_is_short", MSX_E_FORMAT, "8 bytes for each parameter"},
+    {"trial_x_is_text", MSX_E_FORMAT, "8 bytes for each parameter"},
+    {"trial_x_range", MSX_E_FORMAT, "trial 0, column x: value 1 is outside"},
     {"truncated", MSX_E_FORMAT, "malformed"},
     {"view", MSX_E_FORMAT, "no table 'pictures'"},
 };
@@ -404,7 +558,7 @@ START_TEST(memory_failures_are_returned) {
         test_allocator_init(&a, i, true);
         msx_ctx *ctx;
         if (msx_ctx_create(&ctx, &a.table) < 0) continue;
-        status = msx_report_write(ctx, store_path("valid_two_tasks"), page);
+        status = msx_report_write(ctx, store_path("valid_many_trials"), page);
         ck_assert_msg(status == MSX_OK || status == MSX_E_NOMEM, "%s", msx_ctx_error(ctx));
         ck_assert_int_eq(access(page, F_OK) == 0, status == MSX_OK);
         msx_ctx_free(ctx);
@@ -425,9 +579,16 @@ int main(void) {
     tcase_add_test(t, sections_follow_what_the_store_holds);
     tcase_add_test(t, page_is_complete_in_itself);
     tcase_add_test(t, markup_is_balanced);
+    tcase_add_test(t, figures_are_described);
     tcase_add_test(t, names_cannot_become_markup);
+    tcase_add_test(t, every_figure_is_there);
+    tcase_add_test(t, a_running_search_can_be_looked_at);
+    tcase_add_test(t, pauses_are_cut_out_of_the_timeline);
     tcase_add_test(t, same_store_gives_same_bytes);
     tcase_add_test(t, trials_are_ranked_and_the_front_is_marked);
+    tcase_add_test(t, forest_finds_the_group_that_matters);
+    tcase_add_test(t, savings_are_counted);
+    tcase_add_test(t, thinning_keeps_every_kind);
     tcase_add_test(t, numbers_are_written_exactly);
     tcase_add_test(t, axes_are_tidy);
     tcase_add_test(t, shell_words_are_quoted);
