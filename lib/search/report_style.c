@@ -46,7 +46,7 @@ const char report_style[] =
     "a:focus-visible,[tabindex]:focus-visible,summary:focus-visible{outline:2px solid "
     "var(--accent);outline-offset:3px;border-radius:6px}"
     "details{margin-top:14px}"
-    "summary{color:var(--accent);font-size:14px;cursor:pointer;width:max-content}"
+    "summary{color:var(--accent);font-size:14px;cursor:pointer;width:fit-content}"
     "header .remark{background:var(--card)}"
     /* tiles */
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:14px}"
