@@ -77,7 +77,8 @@ typedef enum msx_log_level {
     MSX_LOG_DEBUG = 3
 } msx_log_level;
 
-/** Receives one line without a line break. Called on the thread that works. */
+/** Receives one line without a line break. Called on the thread that works; a context never calls its
+ *  log and progress receivers on two threads at once. */
 typedef void (*msx_log_fn)(msx_log_level level, const char *line, void *payload);
 
 /** Set the log receiver; NULL (default) drops all lines. */

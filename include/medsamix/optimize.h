@@ -115,6 +115,10 @@ MSX_API msx_status msx_optimizer_tell(msx_optimizer *o, int64_t trial, const dou
  *  and the head of the queue is taken off when it is that configuration. `costs` NULL: failed. */
 MSX_API msx_status msx_optimizer_replay(msx_optimizer *o, const double *x, const double *costs);
 
+/** Take in a trial that another optimizer of the same search asked for and that still runs: as
+ *  msx_optimizer_replay(), but its outcome is told later. `trial` receives its number. */
+MSX_API msx_status msx_optimizer_adopt(msx_optimizer *o, const double *x, int64_t *trial);
+
 /** State of the random generator, for stores: seed, number of the next trial, and digests of the
  *  configurations and of the outcomes. Two optimizers with equal histories have equal states. */
 MSX_API void msx_optimizer_rng_state(const msx_optimizer *o, uint64_t out[4]);

@@ -40,6 +40,10 @@ msx_status msx__progress(msx_ctx *ctx, const char *stage, int64_t done, int64_t 
 /* MSX_E_CANCELLED (with a text) after msx_ctx_cancel(). */
 msx_status msx__check_cancel(msx_ctx *ctx);
 
+/* What msx_ctx_threads() says on the calling thread, for threads of the library that share the
+ * processors; 0 undoes it. */
+void msx__set_thread_share(int threads);
+
 /* ---- memory (memory.c) ------------------------------------------------------------------------ */
 
 /* All set the error themselves and return NULL when memory runs out or a size overflows. Zero bytes

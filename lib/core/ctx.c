@@ -48,6 +48,7 @@ msx_status msx_ctx_create(msx_ctx **out, const msx_allocator *allocator) {
     pthread_mutexattr_init(&recursive);
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&ctx->registry_lock, &recursive);
+    pthread_mutex_init(&ctx->voice, &recursive);
     pthread_mutexattr_destroy(&recursive);
     *out = ctx;
     return MSX_OK;
@@ -62,6 +63,7 @@ void msx_ctx_free(msx_ctx *ctx) {
     for (int i = 0; i < MSX__REGISTRIES; i++) msx__free(ctx, ctx->registries[i].entries);
     pthread_mutex_destroy(&ctx->lock);
     pthread_mutex_destroy(&ctx->registry_lock);
+    pthread_mutex_destroy(&ctx->voice);
     msx_allocator a = ctx->allocator;
     a.free(ctx, a.payload);
 }
@@ -74,7 +76,14 @@ msx_status msx_ctx_set_threads(msx_ctx *ctx, int threads) {
     return MSX_OK;
 }
 
+static _Thread_local int thread_share;
+
+void msx__set_thread_share(int threads) {
+    thread_share = threads;
+}
+
 int msx_ctx_threads(const msx_ctx *ctx) {
+    if (thread_share) return thread_share;
     if (ctx && ctx->threads) return ctx->threads;
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
@@ -107,7 +116,9 @@ void msx__log(msx_ctx *ctx, msx_log_level level, const char *format, ...) {
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    pthread_mutex_lock(&ctx->voice);
     ctx->log(level, line, ctx->log_payload);
+    pthread_mutex_unlock(&ctx->voice);
 }
 
 void msx_ctx_set_progress(msx_ctx *ctx, msx_progress_fn progress, void *payload) {
@@ -127,8 +138,10 @@ msx_status msx__progress(msx_ctx *ctx, const char *stage, int64_t done, int64_t 
     MSX_TRY(msx__check_cancel(ctx));
     if (!ctx->progress) return MSX_OK;
     msx_progress p = {sizeof p, stage, done, total, best};
-    if (ctx->progress(&p, ctx->progress_payload))
-        return msx__fail(ctx, MSX_E_CANCELLED, "%s: stopped by the progress callback", stage);
+    pthread_mutex_lock(&ctx->voice);
+    int stop = ctx->progress(&p, ctx->progress_payload);
+    pthread_mutex_unlock(&ctx->voice);
+    if (stop) return msx__fail(ctx, MSX_E_CANCELLED, "%s: stopped by the progress callback", stage);
     return MSX_OK;
 }
 

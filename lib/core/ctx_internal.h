@@ -40,8 +40,9 @@ struct msx_ctx {
     atomic_int cancelled;          /* lock-free, so that signal handlers may set it */
     pthread_mutex_t lock;          /* of the members below */
     pthread_mutex_t registry_lock; /* recursive: registering built-ins registers */
-    msx__error_slot *errors;       /* newest first, one per thread that ever failed */
-    msx__error_slot fallback;      /* used when a slot cannot be allocated */
+    pthread_mutex_t voice;    /* recursive; one call of the log or progress receiver at a time */
+    msx__error_slot *errors;  /* newest first, one per thread that ever failed */
+    msx__error_slot fallback; /* used when a slot cannot be allocated */
     msx__registry registries[MSX__REGISTRIES];
 };
 

@@ -54,17 +54,34 @@ msx_status msx_merger_create(msx_merger **out, msx_ctx *ctx, msx_checkpoint *con
     return MSX_OK;
 }
 
+msx_status msx__merger_share(msx_merger **out, const msx_merger *lender) {
+    msx_merger *m = msx__calloc(lender->ctx, 1, sizeof *m);
+    if (!(*out = m)) return MSX_E_NOMEM;
+    *m = *lender;
+    m->borrows = true;
+    m->kernels = m->there = (msx__merge_kernels){0};
+    memset(m->there_weights, 0, sizeof m->there_weights);
+    msx_status status = msx__merge_kernels_open(&m->kernels, m->ctx);
+    if (status < 0) {
+        msx_merger_free(m);
+        *out = NULL;
+    }
+    return status;
+}
+
 void msx_merger_free(msx_merger *m) {
     if (!m) return;
     msx_ctx *ctx = m->ctx;
     msx__merger_leave(m);
-    for (size_t i = 0; i < MSX__MAX_MODELS; i++) {
-        msx__free(ctx, m->names[i]);
-        msx__free(ctx, m->weights[i]);
-    }
     msx__merge_kernels_close(&m->kernels);
-    msx__free(ctx, m->offset);
-    msx_arch_free(m->arch);
+    if (!m->borrows) {
+        for (size_t i = 0; i < MSX__MAX_MODELS; i++) {
+            msx__free(ctx, m->names[i]);
+            msx__free(ctx, m->weights[i]);
+        }
+        msx__free(ctx, m->offset);
+        msx_arch_free(m->arch);
+    }
     msx__free(ctx, m);
 }
 

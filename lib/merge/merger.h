@@ -14,10 +14,15 @@ struct msx_merger {
     int64_t n_tensors;
     int64_t *offset; /* of a tensor in `weights`; n_tensors + 1 entries */
     msx__merge_kernels kernels;
+    bool borrows; /* arch, names, weights and offset are of another merger */
 
     msx__merge_kernels there; /* of the device where the models lie, too; ops NULL: none */
     float *there_weights[MSX__MAX_MODELS];
 };
+
+/* A merger of the same models for another thread: the weights are those of `lender`, which outlives it,
+ * the kernels its own. */
+msx_status msx__merger_share(msx_merger **out, const msx_merger *lender);
 
 /* Put the models into the memory of an opened device as well, which outlives the merger or is left
  * before. MSX_E_NOMEM where they do not fit: nothing is kept then. */

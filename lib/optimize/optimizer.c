@@ -256,17 +256,31 @@ const char *msx_optimizer_origin(const msx_optimizer *o) {
     return o ? o->origin : "";
 }
 
+static msx_status adopt(msx_optimizer *o, const double *x) {
+    MSX_TRY(msx__optimizer_append(o, x));
+    if (o->queue_head < o->queue_tail && msx_space_equal(o->space, o->queue[o->queue_head], x)) {
+        msx__free(o->ctx, pop(o)); /* it came from there the first time too */
+        o->enqueued++;
+    }
+    return MSX_OK;
+}
+
+msx_status msx_optimizer_adopt(msx_optimizer *o, const double *x, int64_t *trial) {
+    if (!o) return MSX_E_ARG;
+    if (!trial) return msx__fail(o->ctx, MSX_E_ARG, "optimizer: trial is NULL");
+    MSX_TRY(msx_space_check(o->space, x));
+    MSX_TRY(adopt(o, x));
+    *trial = o->n - 1;
+    return MSX_OK;
+}
+
 msx_status msx_optimizer_replay(msx_optimizer *o, const double *x, const double *costs) {
     if (!o) return MSX_E_ARG;
     MSX_TRY(msx_space_check(o->space, x));
     for (int k = 0; costs && k < o->n_objectives; k++)
         if (!isfinite(costs[k]))
             return msx__fail(o->ctx, MSX_E_ARG, "optimizer: replayed cost %d is not finite", k);
-    MSX_TRY(msx__optimizer_append(o, x));
-    if (o->queue_head < o->queue_tail && msx_space_equal(o->space, o->queue[o->queue_head], x)) {
-        msx__free(o->ctx, pop(o)); /* it came from there the first time too */
-        o->enqueued++;
-    }
+    MSX_TRY(adopt(o, x));
     msx__optimizer_finish(o, o->n - 1, costs);
     return MSX_OK;
 }

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,48 @@ START_TEST(each_thread_has_its_own_error) {
 }
 END_TEST
 
+static int inside, most_inside;
+
+static int count_inside(const msx_progress *p, void *payload) {
+    (void)p;
+    (void)payload;
+    int n = __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+    if (n > most_inside) most_inside = n;
+    sched_yield();
+    __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static void count_line(msx_log_level level, const char *line, void *payload) {
+    (void)level;
+    (void)line;
+    count_inside(NULL, payload);
+}
+
+static void *speak(void *ctx) {
+    for (int i = 0; i < 200; i++) {
+        if (msx__progress(ctx, "stage", i, 200, 0) < 0) return NULL;
+        msx__log(ctx, MSX_LOG_INFO, "line %d", i);
+    }
+    return ctx;
+}
+
+/* Receivers are a program's, which may not expect two threads. */
+START_TEST(receivers_are_called_one_at_a_time) {
+    msx_ctx *ctx = test_ctx();
+    msx_ctx_set_progress(ctx, count_inside, NULL);
+    msx_ctx_set_log(ctx, count_line, NULL);
+    pthread_t threads[3];
+    void *result;
+    for (int i = 0; i < 3; i++) ck_assert_int_eq(pthread_create(&threads[i], NULL, speak, ctx), 0);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], &result);
+        ck_assert_ptr_eq(result, ctx);
+    }
+    ck_assert_int_eq(most_inside, 1);
+    msx_ctx_free(ctx);
+}
+END_TEST
 START_TEST(limits_and_threads_are_checked) {
     msx_ctx *ctx = test_ctx();
     ck_assert_int_eq(msx_ctx_limit(ctx, MSX_LIMIT_TENSORS), 65536);
@@ -56,6 +99,10 @@ START_TEST(limits_and_threads_are_checked) {
     test_ok(ctx, msx_ctx_set_threads(ctx, 5));
     ck_assert_int_eq(msx_ctx_threads(ctx), 5);
     test_fails(ctx, msx_ctx_set_threads(ctx, -1), MSX_E_ARG, "-1");
+    msx__set_thread_share(2);
+    ck_assert_int_eq(msx_ctx_threads(ctx), 2);
+    msx__set_thread_share(0);
+    ck_assert_int_eq(msx_ctx_threads(ctx), 5);
     msx_ctx_free(ctx);
 }
 END_TEST
@@ -265,6 +312,7 @@ int main(void) {
     suite_add_tcase(s, t);
     tcase_add_test(t, error_text_is_one_line_and_kept);
     tcase_add_test(t, each_thread_has_its_own_error);
+    tcase_add_test(t, receivers_are_called_one_at_a_time);
     tcase_add_test(t, limits_and_threads_are_checked);
     tcase_add_test(t, sizes_are_checked);
     tcase_add_test(t, doubles_survive_text);

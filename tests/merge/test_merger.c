@@ -2,11 +2,13 @@
 /* The resident merger: golden merges of real shapes, incremental merging, faulty inputs. */
 #include "checkpoint/arch_internal.h"
 #include "core/core.h"
+#include "merge/merger.h"
 #include "merge/small_sam.h"
 
 #include <medsamix/sys/merge_method.h>
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -163,6 +165,48 @@ START_TEST(only_changed_groups_are_rebuilt_and_the_bits_are_those_of_a_full_merg
     msx_plan_free(previous);
     msx_checkpoint_free(target);
     free(changed);
+    fixture_free(&f);
+}
+END_TEST
+
+typedef struct merging {
+    msx_merger *m;
+    msx_plan *plan;
+    msx_checkpoint *target;
+    msx_status status;
+} merging;
+
+static void *merge_repeatedly(void *payload) {
+    merging *job = payload;
+    for (int i = 0; i < 20 && job->status >= 0; i++)
+        job->status = msx_merger_run(job->m, job->plan, NULL, job->target, NULL);
+    return NULL;
+}
+
+/* Threads that borrow one merger's weights merge at the same time, each as if it were alone. */
+START_TEST(weights_are_shared_by_threads) {
+    enum { THREADS = 3 };
+    fixture f;
+    golden_models(&f);
+    merging jobs[THREADS] = {{0}};
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        jobs[i].plan = plan_of(f.ctx, goldens[i].groups);
+        test_ok(f.ctx, msx_checkpoint_create(&jobs[i].target, f.ctx));
+        test_ok(f.ctx, msx__merger_share(&jobs[i].m, f.m));
+        ck_assert_ptr_eq(msx_merger_arch(jobs[i].m), msx_merger_arch(f.m));
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, merge_repeatedly, &jobs[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+        ck_assert_int_eq(jobs[i].status, MSX_OK);
+        msx_checkpoint *alone = merged(&f, goldens[i].groups);
+        expect_equal(jobs[i].target, alone);
+        msx_checkpoint_free(alone);
+        msx_checkpoint_free(jobs[i].target);
+        msx_plan_free(jobs[i].plan);
+        msx_merger_free(jobs[i].m);
+    }
     fixture_free(&f);
 }
 END_TEST
@@ -394,6 +438,7 @@ int main(void) {
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, merges_meet_the_golden_ones, 0, sizeof goldens / sizeof *goldens);
     tcase_add_test(t, only_changed_groups_are_rebuilt_and_the_bits_are_those_of_a_full_merge);
+    tcase_add_test(t, weights_are_shared_by_threads);
     tcase_add_test(t, the_base_stays_where_no_group_has_an_entry);
     tcase_add_test(t, a_plan_chooses_and_orders_the_models);
     tcase_add_test(t, equal_groups_are_seen);

@@ -363,6 +363,51 @@ START_TEST(replay_continues_bit_for_bit) {
 }
 END_TEST
 
+/* Four trials run at a time. A second optimizer that adopts what the first asked, and is told in another
+ * order, proposes the same. */
+START_TEST(running_trials_are_adopted) {
+    enum { BATCHES = 8, BATCH = 4 };
+    msx_ctx *ctx = test_ctx();
+    msx_space *s = square(ctx);
+    for (int64_t driver = 0; driver < msx_optimizer_driver_count(ctx); driver++) {
+        const char *name = msx_optimizer_driver_at(ctx, driver)->name;
+        msx_optimizer *a, *b;
+        int64_t trial;
+        const double first[2] = {0.75, 0.75};
+        test_ok(ctx, msx_optimizer_create(&a, ctx, name, s, 1, BATCHES * BATCH, 11));
+        test_ok(ctx, msx_optimizer_create(&b, ctx, name, s, 1, BATCHES * BATCH, 11));
+        test_ok(ctx, msx_optimizer_enqueue(a, first));
+        test_ok(ctx, msx_optimizer_enqueue(b, first));
+        for (int k = 0; k < BATCHES; k++) {
+            double x[BATCH][2], again[2];
+            for (int i = 0; i < BATCH; i++) test_ok(ctx, msx_optimizer_ask(a, x[i], &trial));
+            for (int i = 0; i < BATCH - 1; i++) {
+                test_ok(ctx, msx_optimizer_adopt(b, x[i], &trial));
+                ck_assert_int_eq(trial, k * BATCH + i);
+            }
+            test_ok(ctx, msx_optimizer_ask(b, again, &trial));
+            ck_assert_msg(!memcmp(again, x[BATCH - 1], sizeof again), "%s: batch %d", name, k);
+            for (int i = 0; i < BATCH; i++) {
+                const double cost = bowl(x[i]), late = bowl(x[BATCH - 1 - i]);
+                test_ok(ctx, msx_optimizer_tell(a, k * BATCH + i, &cost));
+                test_ok(ctx, msx_optimizer_tell(b, k * BATCH + BATCH - 1 - i, &late));
+            }
+        }
+        uint64_t state[2][4];
+        msx_optimizer_rng_state(a, state[0]);
+        msx_optimizer_rng_state(b, state[1]);
+        ck_assert(!memcmp(state[0], state[1], sizeof state[0]));
+        test_fails(ctx, msx_optimizer_adopt(b, NULL, &trial), MSX_E_ARG, "NULL");
+        test_fails(ctx, msx_optimizer_adopt(b, first, NULL), MSX_E_ARG, "trial is NULL");
+        ck_assert_int_eq(msx_optimizer_adopt(NULL, first, &trial), MSX_E_ARG);
+        msx_optimizer_free(a);
+        msx_optimizer_free(b);
+    }
+    msx_space_free(s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
 /* Whatever allocation fails, the call says so, nothing leaks, and asking again works. */
 START_TEST(no_memory_is_survived) {
     msx_ctx *plain = test_ctx();
@@ -420,6 +465,7 @@ int main(void) {
     tcase_add_test(t, failed_trials_hold_the_worst_seen);
     tcase_add_test(t, drivers_are_checked_when_registered);
     tcase_add_test(t, replay_continues_bit_for_bit);
+    tcase_add_test(t, running_trials_are_adopted);
     tcase_add_test(t, no_memory_is_survived);
     suite_add_tcase(suite, t);
     return test_run(suite);
