@@ -18,7 +18,7 @@ PACKAGES := zlib libpng jansson yaml-0.1 sqlite3 nettle openblas
 # Asked at first use, in a recipe, and then kept: `make deps test` on a fresh machine reads this file
 # before the packages are there.
 ask = $(eval $(1) := $(shell $(2)))$($(1))
-OPTIONAL = $(call ask,OPTIONAL,pkg-config --exists libjpeg 2>/dev/null && echo libjpeg)
+OPTIONAL = $(call ask,OPTIONAL,for p in libjpeg libpq; do pkg-config --exists $$p 2>/dev/null && echo $$p; done)
 PACKAGE_CFLAGS = $(call ask,PACKAGE_CFLAGS,pkg-config --cflags $(PACKAGES) $(OPTIONAL))
 PACKAGE_LIBS = $(call ask,PACKAGE_LIBS,pkg-config --libs $(PACKAGES) $(OPTIONAL))
 PROGRAM_LIBS = $(call ask,JANSSON_LIBS,pkg-config --libs jansson) -lm -pthread
@@ -30,7 +30,8 @@ OPENMP ?= -fopenmp
 # No contraction: the same products and sums on every machine.
 BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -fvisibility=hidden -fPIC -ffp-contract=off -pthread \
   $(WARNINGS) $(OPENMP) -Iinclude -Ilib -I. -Itests $(PACKAGE_CFLAGS) \
-  $(if $(OPTIONAL),-DMSX_HAVE_JPEG) $(WERROR) $(SANITIZE)
+  $(if $(filter libjpeg,$(OPTIONAL)),-DMSX_HAVE_JPEG) \
+  $(if $(filter libpq,$(OPTIONAL)),-DMSX_HAVE_POSTGRES) $(WERROR) $(SANITIZE)
 KERNEL_CFLAGS := -O3 -fno-math-errno -fno-trapping-math
 LIBS = $(PACKAGE_LIBS) $(OPENMP) -pthread -ldl -lm
 

@@ -125,6 +125,7 @@ int outputs_check(program *p);
 
 /* Open the device of --device, with --precision checked against what it offers (device.c). */
 int program_device(program *p, msx_device **out);
+int program_device_named(program *p, const char *name, msx_device **out);
 
 /* ---- failing (errors.c) ---------------------------------------------------------------------------- */
 

@@ -23,9 +23,26 @@ typedef struct searching {
 
 /* Options of the program that are options of the search under the same name. */
 static const char *const passed_on[] = {
-    "trials",     "seed",   "granularity", "prompt-granularity", "decoder-granularity", "optimizer",
-    "methods",    "preset", "store",       "box-preset",         "slice-axis",          "intensity",
-    "min-object", "unit",   "empty",
+    "trials",
+    "seed",
+    "granularity",
+    "prompt-granularity",
+    "decoder-granularity",
+    "optimizer",
+    "methods",
+    "preset",
+    "store",
+    "box-preset",
+    "slice-axis",
+    "intensity",
+    "min-object",
+    "unit",
+    "empty",
+    "workers",
+    "batch",
+    "order",
+    "lease",
+    "worker",
 };
 
 static msx_status pass_options(searching *s) {
@@ -65,13 +82,28 @@ static int pass_pairs(searching *s) {
     return PROGRAM_DONE;
 }
 
+/* --device may name several, for the workers in turn; the first is the search's own. */
+static int make_search(searching *s) {
+    program *p = s->p;
+    const char *devices = option_or(p, "device", "cpu");
+    char first[64];
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(devices, ","), devices);
+    int code = program_device_named(p, first, &s->device);
+    if (!code) code = program_status(p, msx_search_create(&s->search, s->device));
+    if (!code && strchr(devices, ','))
+        code = program_status(p, msx_search_set(s->search, "devices", devices));
+    return code;
+}
+
 static int set_up(searching *s) {
     program *p = s->p;
     if (option_given(p, "report") && !option_given(p, "store"))
         return program_usage(p, "--report is made from the store; add --store FILE.db");
+    if (!option_given(p, "output") && !option_given(p, "store"))
+        return program_usage(p, "-o says where to write the winner; only with --store it may be "
+                                "left out");
     int code = datasets_open(p, &s->data);
-    if (!code) code = program_device(p, &s->device);
-    if (!code) code = program_status(p, msx_search_create(&s->search, s->device));
+    if (!code) code = make_search(s);
     if (!code) code = program_status(p, pass_options(s));
     if (!code)
         code = program_status(p, msx_search_add_model(s->search, "base", option_text(p, "base")));
@@ -207,7 +239,9 @@ static int print_json(searching *s) {
 
 static int interrupted(searching *s) {
     program *p = s->p;
-    long long n = (long long)msx_search_trials(s->search);
+    long long n = 0;
+    for (int64_t i = 0; i < msx_search_trials(s->search); i++)
+        n += msx_search_trial_state(s->search, i) != MSX_TRIAL_RUNNING;
     if (option_given(p, "store"))
         return program_fail(p, PROGRAM_INTERRUPTED,
                             "interrupted after %lld trials; run the same command again to go on",
@@ -254,11 +288,10 @@ static const program_option options[] = {
     {.name = "output",
      .letter = 'o',
      .kind = OPTION_TEXT,
-     .required = true,
      .written = true,
      .endings = ".pth|.pt|.safetensors",
      .argument = "MERGED",
-     .help = "where to write the winner (.pth or .safetensors)"},
+     .help = "where to write the winner (.pth or .safetensors); a worker needs none"},
     {.name = "plan-out",
      .kind = OPTION_TEXT,
      .written = true,
@@ -283,8 +316,39 @@ static const program_option options[] = {
      .help = "write a report"},
     {.name = "store",
      .kind = OPTION_TEXT,
-     .argument = "FILE.db",
-     .help = "keep the trials; the same command goes on where it stopped"},
+     .argument = "STORE",
+     .help =
+         "keep the trials in FILE.db or postgresql://USER@HOST/DATABASE#STUDY; the same command "
+         "goes on where it stopped, and several may run at once"},
+    {.name = "workers",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 256,
+     .argument = "N",
+     .help = "trials to run at once in this process; --device NAME,NAME gives them devices in turn "
+             "(1)"},
+    {.name = "batch",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 1024,
+     .argument = "B",
+     .help = "trials that are proposed from the same results, so that B can run at once (the "
+             "store's, or --workers)"},
+    {.name = "order",
+     .kind = OPTION_TEXT,
+     .argument = "ORDER",
+     .choices = "batch|free",
+     .help = "batch: the same trials for any number of workers; free: nobody waits (batch)"},
+    {.name = "lease",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 86400,
+     .argument = "SECONDS",
+     .help = "after which others take over the trial of a worker that is gone (60)"},
+    {.name = "worker",
+     .kind = OPTION_TEXT,
+     .argument = "NAME",
+     .help = "name in the store instead of the machine's"},
     {.name = "trials",
      .kind = OPTION_INT,
      .lower = 1,
@@ -336,7 +400,8 @@ const program_verb verb_search = {
     .about =
         "Cuts the network into layer groups and searches the merge method and its parameters in\n"
         "every group. One task: SMAC on its Dice. Several tasks: ParEGO; the best mean is written,\n"
-        "and the Pareto front with --front. Ctrl-C stops; with --store the same command goes on.",
+        "and the Pareto front with --front. Ctrl-C stops; with --store the same command goes on,\n"
+        "and the same command elsewhere helps (docs/scaling.md).",
     .options = options,
     .computes = true,
     .run = run,

@@ -108,7 +108,8 @@ typedef struct msx_search msx_search;
  *  optimizer ("smac" for one task, "parego" for several), methods
  *  ("linear,task_arithmetic,ties,slerp"), preset ("sam"), store (path; "" keeps the trials in
  *  memory), box_preset, slice_axis, intensity, min_object, unit ("slice", "volume"), empty,
- *  keep_dead_groups (0, 1), and the optimizer's own as "smac.KEY". */
+ *  keep_dead_groups (0, 1), workers (1), devices, batch, order ("batch", "free"), lease (60), worker,
+ *  and the optimizer's own as "smac.KEY". */
 MSX_API msx_status msx_search_create(msx_search **out, msx_device *device);
 MSX_API void msx_search_free(msx_search *s);
 
@@ -125,13 +126,26 @@ MSX_API msx_status msx_search_add_tasks(msx_search *s, const msx_dataset *d,
 
 /** Run until the number of trials is reached, continuing what the store holds: every model alone and
  *  every method with its defaults first, then what the optimizer proposes. A merge whose output is not
- *  finite is a failed trial and no error.
+ *  finite is a failed trial and no error. With "workers" above 1 that many threads run trials at once,
+ *  this one being the first; the processor's threads are divided among them. Other processes may run
+ *  the same search on the same store; the call returns when the trials of all are finished, and takes
+ *  over those of a process that died.
  *  @return MSX_DONE_TRIALS, MSX_DONE_EXHAUSTED, MSX_E_CANCELLED (resume by running again),
  *  MSX_E_STORE, or a failure of the inputs. */
 MSX_API msx_status msx_search_run(msx_search *s);
 
-/** After a run: trials; plan, costs (1 - Dice, one per task, NULL when failed) and origin of one. */
+/** What has become of a trial. */
+typedef enum msx_trial_state {
+    MSX_TRIAL_RUNNING = 1, /**< somewhere, or left behind by a run that was stopped */
+    MSX_TRIAL_DONE = 2,
+    MSX_TRIAL_RACED = 3, /**< stopped early; its costs are running values, it is never the best */
+    MSX_TRIAL_FAILED = 4
+} msx_trial_state;
+
+/** After a run: trials that were begun; state, plan, costs (1 - Dice, one per task, NULL when failed or
+ *  running) and origin of one. State 0: there is no such trial. */
 MSX_API int64_t msx_search_trials(const msx_search *s);
+MSX_API msx_trial_state msx_search_trial_state(const msx_search *s, int64_t trial);
 MSX_API msx_status msx_search_trial_plan(msx_plan **out, const msx_search *s, int64_t trial);
 MSX_API const double *msx_search_trial_costs(const msx_search *s, int64_t trial);
 MSX_API const char *msx_search_trial_origin(const msx_search *s, int64_t trial);

@@ -71,6 +71,10 @@ enum {
     MSX__EVAL_REUSE = 2 /* the encoder has not changed since the last run that kept them */
 };
 
+/* Make the network inputs for models of that side and preset. Afterwards any number of threads may run
+ * such models, each with a `work` of its own. */
+msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side);
+
 /* As msx_evaluator_run(). `work`: of this model. `stage` NULL: no progress reports.
  * @return MSX_E_FORMAT when the network's output is not finite. */
 msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model,

@@ -34,9 +34,7 @@ static msx_status name_case(const msx_evaluator *e, const msx__eval_image *image
 }
 
 /* Preprocess all images once; resampling is a function of the preset and the side only. */
-static msx_status prepare_inputs(msx_evaluator *e, const msx_model *model) {
-    int64_t side = msx_arch_get(msx_model_arch(model), MSX_ARCH_IMAGE_SIZE);
-    msx_preset preset = msx_model_preset(model);
+msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side) {
     if (e->side == side && e->preset == preset) return MSX_OK;
     msx__evaluator_drop_inputs(e);
     int64_t values = 0;
@@ -242,7 +240,8 @@ msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *mode
         return msx__fail(e->ctx, MSX_E_FORMAT,
                          "nothing to score: no task has a slice with %" PRId64 " labelled pixels",
                          e->min_object);
-    MSX_TRY(prepare_inputs(e, model));
+    MSX_TRY(msx__evaluator_prepare(e, msx_model_preset(model),
+                                   msx_arch_get(msx_model_arch(model), MSX_ARCH_IMAGE_SIZE)));
     int64_t largest = 0;
     for (int64_t i = 0; i < e->n_images; i++) {
         int64_t n = msx_image_width(e->images[i].image) * msx_image_height(e->images[i].image);

@@ -6,9 +6,12 @@
 
 #include <medsamix/sys/optimizer_driver.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MAX_WORKER 60
 
 typedef msx_status (*check_fn)(msx_ctx *ctx, const char *value);
 
@@ -52,6 +55,24 @@ static msx_status check_unit(msx_ctx *ctx, const char *value) {
     return msx__unknown(ctx, "unit", value, units, 2);
 }
 
+static const char *const orders[] = {"batch", "free"};
+
+static msx_status check_order(msx_ctx *ctx, const char *value) {
+    if (!strcmp(value, orders[0]) || !strcmp(value, orders[1])) return MSX_OK;
+    return msx__unknown(ctx, "order", value, orders, 2);
+}
+
+static msx_status check_worker(msx_ctx *ctx, const char *value) {
+    size_t n = strlen(value);
+    bool good = n <= MAX_WORKER;
+    for (size_t i = 0; i < n; i++)
+        good = good && (isalnum((unsigned char)value[i]) || strchr("._-", value[i]));
+    return good ? MSX_OK
+                : msx__fail(ctx, MSX_E_ARG,
+                            "worker '%.100s': use up to %d letters, digits, '.', '_' and '-'",
+                            value, MAX_WORKER);
+}
+
 static msx_status check_empty(msx_ctx *ctx, const char *value) {
     msx_empty_rule rule;
     return msx_empty_rule_find(&rule, ctx, value);
@@ -80,6 +101,9 @@ static const option table[] = {
     INTEGER(decoder_granularity, "1", 1, 4),
     INTEGER(min_object, "40", 1, INT32_MAX),
     INTEGER(keep_dead_groups, "0", 0, 1),
+    INTEGER(batch, "0", 0, 1024),
+    INTEGER(workers, "1", 1, 256),
+    INTEGER(lease, "60", 1, 86400),
     TEXT(optimizer, "", check_optimizer),
     TEXT(methods, "linear,task_arithmetic,ties,slerp", check_methods),
     TEXT(preset, "sam", check_preset),
@@ -89,6 +113,9 @@ static const option table[] = {
     TEXT(intensity, "", NULL),
     TEXT(unit, "slice", check_unit),
     TEXT(empty, "nnunet", check_empty),
+    TEXT(order, "batch", check_order),
+    TEXT(worker, "", check_worker),
+    TEXT(devices, "", NULL),
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
 

@@ -17,10 +17,15 @@ typedef struct msx__search_options {
     msx_ctx *ctx;
     int64_t trials, seed, granularity, prompt_granularity, decoder_granularity, min_object;
     int64_t keep_dead_groups;
+    int64_t batch; /* 0: the store's, else one per worker */
+    int64_t workers, lease;
     char *optimizer; /* "": by the number of tasks */
     char *methods, *preset, *store, *box_preset, *slice_axis;
     char *intensity; /* "": by channel */
     char *unit, *empty;
+    char *order;   /* "batch", "free" */
+    char *worker;  /* "": the host's name */
+    char *devices; /* with commas; "": the search's */
     msx__driver_option *driver;
     size_t n_driver;
 } msx__search_options;

@@ -31,13 +31,14 @@ static void free_trial(msx_ctx *ctx, msx__trial *t) {
     msx__free(ctx, t->x);
     msx__free(ctx, t->costs);
     msx__free(ctx, t->origin);
+    msx__free(ctx, t->worker);
 }
 
 void msx__search_forget_trials(msx_search *s) {
     for (int64_t i = 0; i < s->n_trials; i++) free_trial(s->ctx, &s->trials[i]);
     msx__free(s->ctx, s->trials);
     s->trials = NULL;
-    s->n_trials = s->trials_capacity = 0;
+    s->n_trials = s->trials_capacity = s->n_finished = 0;
 }
 
 void msx_search_free(msx_search *s) {
@@ -177,39 +178,61 @@ const char *msx_search_task(const msx_search *s, int64_t i) {
 
 /* ---- trials ------------------------------------------------------------------------------------ */
 
-static msx_status copy_trial(msx_search *s, msx__trial *t, const double *x, const double *costs,
-                             const char *origin) {
-    size_t n = (size_t)msx_space_count(s->space.space), m = (size_t)s->n_tasks;
-    *t = (msx__trial){.mean = NAN};
-    t->x = msx__alloc(s->ctx, n, sizeof *t->x);
-    t->origin = msx__strdup(s->ctx, origin);
-    if (!t->x || !t->origin) return MSX_E_NOMEM;
-    memcpy(t->x, x, n * sizeof *x);
+/* The outcome of a trial, or who runs it. */
+static msx_status take_state(msx_search *s, msx__trial *t, const msx__store_trial *from) {
+    size_t m = (size_t)s->n_tasks;
+    char *worker = NULL;
+    double *costs = NULL;
+    if (from->state == MSX__STORE_RUNNING && !(worker = msx__strdup(s->ctx, from->worker)))
+        return MSX_E_NOMEM;
+    if (from->costs && !(costs = msx__alloc(s->ctx, m, sizeof *costs))) {
+        msx__free(s->ctx, worker);
+        return MSX_E_NOMEM;
+    }
+    msx__free(s->ctx, t->worker);
+    msx__free(s->ctx, t->costs);
+    t->state = from->state;
+    t->worker = worker;
+    t->attempt = from->attempt;
+    t->lease = from->lease;
+    t->costs = costs;
+    t->mean = NAN;
     if (!costs) return MSX_OK;
-    if (!(t->costs = msx__alloc(s->ctx, m, sizeof *t->costs))) return MSX_E_NOMEM;
-    memcpy(t->costs, costs, m * sizeof *costs);
+    memcpy(costs, from->costs, m * sizeof *costs);
     t->mean = 0;
     for (size_t i = 0; i < m; i++) t->mean += costs[i];
     t->mean /= (double)m;
     return MSX_OK;
 }
 
-msx_status msx__search_add_trial(msx_search *s, const double *x, const double *costs,
-                                 const char *origin) {
-    if (s->n_trials == s->trials_capacity) {
-        int64_t capacity = s->trials_capacity ? 2 * s->trials_capacity : 64;
-        msx__trial *trials = msx__realloc(s->ctx, s->trials, (size_t)capacity, sizeof *s->trials);
-        if (!trials) return MSX_E_NOMEM;
-        s->trials = trials;
-        s->trials_capacity = capacity;
-    }
-    msx__trial *t = &s->trials[s->n_trials];
-    msx_status status = copy_trial(s, t, x, costs, origin);
-    if (status < 0)
-        free_trial(s->ctx, t);
-    else
+static msx_status new_trial(msx_search *s, msx__trial *t, const msx__store_trial *from) {
+    size_t n = (size_t)msx_space_count(s->space.space);
+    *t = (msx__trial){.mean = NAN};
+    t->x = msx__alloc(s->ctx, n, sizeof *t->x);
+    t->origin = msx__strdup(s->ctx, from->origin);
+    if (!t->x || !t->origin) return MSX_E_NOMEM;
+    memcpy(t->x, from->x, n * sizeof *t->x);
+    memcpy(t->history, from->history, sizeof t->history);
+    return take_state(s, t, from);
+}
+
+msx_status msx__search_take_trial(msx_search *s, const msx__store_trial *from) {
+    if (from->number < s->n_trials) {
+        msx__trial *t = &s->trials[from->number];
+        if (t->state != MSX__STORE_RUNNING) return MSX_OK; /* what is finished stays as it is */
+        MSX_TRY(take_state(s, t, from));
+    } else {
+        MSX_TRY(msx__grow(s->ctx, (void **)&s->trials, s->n_trials, &s->trials_capacity,
+                          sizeof *s->trials));
+        msx_status status = new_trial(s, &s->trials[s->n_trials], from);
+        if (status < 0) {
+            free_trial(s->ctx, &s->trials[s->n_trials]);
+            return status;
+        }
         s->n_trials++;
-    return status;
+    }
+    s->n_finished += from->state != MSX__STORE_RUNNING;
+    return MSX_OK;
 }
 
 static const msx__trial *trial_at(const msx_search *s, int64_t i) {
@@ -218,6 +241,15 @@ static const msx__trial *trial_at(const msx_search *s, int64_t i) {
 
 int64_t msx_search_trials(const msx_search *s) {
     return s ? s->n_trials : 0;
+}
+
+msx_trial_state msx_search_trial_state(const msx_search *s, int64_t trial) {
+    static const msx_trial_state states[] = {[MSX__STORE_RUNNING] = MSX_TRIAL_RUNNING,
+                                             [MSX__STORE_DONE] = MSX_TRIAL_DONE,
+                                             [MSX__STORE_RACED] = MSX_TRIAL_RACED,
+                                             [MSX__STORE_FAILED] = MSX_TRIAL_FAILED};
+    const msx__trial *t = trial_at(s, trial);
+    return t ? states[t->state] : (msx_trial_state)0;
 }
 
 msx_status msx_search_trial_plan(msx_plan **out, const msx_search *s, int64_t trial) {

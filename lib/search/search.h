@@ -27,6 +27,7 @@ typedef struct msx__search_worker {
     msx_search *search;
     msx_device *device;
     msx_merger *merger;
+    bool owns; /* device and merger are its own, not the search's */
     msx_checkpoint *target;
     uint8_t *changed;   /* per tensor */
     msx_plan *previous; /* what target holds; NULL: unknown */
@@ -34,6 +35,7 @@ typedef struct msx__search_worker {
     bool settled;            /* it was tried to put the models on the device */
     bool embeddings_current; /* those in `work` are of the model's encoder */
     msx__eval_work work;
+    int64_t incumbent; /* best of the trials whose results the trial in work may see; -1: none */
 } msx__search_worker;
 
 /* What a trial is worth and what that took. The caller gives room in `costs` and `dice`. */
@@ -42,14 +44,21 @@ typedef struct msx__search_outcome {
     double *dice;                      /* (items of the evaluator); NaN: not evaluated */
     int64_t images;                    /* that were evaluated */
     int64_t blocks_run, blocks_reused; /* transformer blocks times images */
+    bool raced;                        /* stopped early: the costs are running values */
 } msx__search_outcome;
 
-/* A finished trial. */
+/* A trial as the store has it. */
 typedef struct msx__trial {
+    msx__store_state state;
     double *x;
-    double *costs; /* one per task; NULL: failed */
-    double mean;   /* of the costs; NaN when failed */
+    double *costs; /* one per task; NULL: failed or running */
+    double mean;   /* of the costs; NaN when there are none */
     char *origin;
+    uint64_t history[MSX__STORE_HISTORY_WORDS];
+    /* while it runs */
+    char *worker;
+    int64_t attempt;
+    double lease;
 } msx__trial;
 
 struct msx_search {
@@ -72,25 +81,34 @@ struct msx_search {
     msx_evaluator *evaluator; /* calibration */
     msx__store *store;
     int64_t design_trials; /* what the initial design is sized by: the first run's trials */
+    bool free_order;       /* a proposal sees whatever is finished; else by `batch` */
+    int64_t batch;         /* trials n*batch ... n*batch+batch-1 see the results of those before */
 
     msx__search_worker worker;
 
-    msx__trial *trials;
+    msx__trial *trials; /* by number */
     int64_t n_trials, trials_capacity;
-    uint64_t history[MSX__STORE_HISTORY_WORDS]; /* of the last trial */
+    int64_t n_finished;
 };
 
 /* Open models and data, build the space, open the store and read its trials. Once. */
 msx_status msx__search_prepare(msx_search *s);
 
-/* Keep a finished trial; everything is copied. */
-msx_status msx__search_add_trial(msx_search *s, const double *x, const double *costs,
-                                 const char *origin);
+/* Keep what the store says of a trial: the next one, or news of a running one. Everything is copied. */
+msx_status msx__search_take_trial(msx_search *s, const msx__store_trial *t);
+
+/* Take in what is new in the store since the last call. */
+msx_status msx__search_read_trials(msx_search *s);
+
+/* The best of the first n trials, as msx_search_best(). */
+int64_t msx__search_best_of(const msx_search *s, int64_t n);
 
 void msx__search_forget_trials(msx_search *s);
 
-/* Make a worker of a prepared search. */
-msx_status msx__search_worker_init(msx__search_worker *w, msx_search *s, msx_device *device);
+/* Make a worker of a prepared search. `device` NULL: it opens the one of that name, which its search's
+ * options say, for itself, so that another thread may run it. */
+msx_status msx__search_worker_init(msx__search_worker *w, msx_search *s, msx_device *device,
+                                   const char *name);
 void msx__search_worker_free(msx__search_worker *w); /* accepts a zeroed struct */
 
 /* Give the model the weights of a plan, which is taken over. Only what changed is rebuilt. */

@@ -10,8 +10,21 @@
 
 #define ENCODER "image_encoder."
 
-msx_status msx__search_worker_init(msx__search_worker *w, msx_search *s, msx_device *device) {
-    *w = (msx__search_worker){.search = s, .device = device, .merger = s->merger};
+/* A device and a merger that no other thread uses. */
+static msx_status open_own(msx__search_worker *w, const char *name) {
+    msx_search *s = w->search;
+    w->owns = true;
+    w->merger = NULL;
+    MSX_TRY(msx_device_open(&w->device, s->ctx, name));
+    if (msx_device_precision(s->device) != MSX_PRECISION_FP32)
+        MSX_TRY(msx_device_set_precision(w->device, msx_device_precision(s->device)));
+    return msx__merger_share(&w->merger, s->merger);
+}
+
+msx_status msx__search_worker_init(msx__search_worker *w, msx_search *s, msx_device *device,
+                                   const char *name) {
+    *w = (msx__search_worker){.search = s, .device = device, .merger = s->merger, .incumbent = -1};
+    if (!device) MSX_TRY(open_own(w, name));
     int64_t tensors = msx_arch_tensor_count(msx_merger_arch(s->merger));
     MSX_TRY(msx_checkpoint_create(&w->target, s->ctx));
     w->changed = msx__calloc(s->ctx, (size_t)tensors, 1);
@@ -25,6 +38,10 @@ void msx__search_worker_free(msx__search_worker *w) {
     msx_checkpoint_free(w->target);
     msx__free(w->search->ctx, w->changed);
     msx__eval_work_free(&w->work);
+    if (w->owns) {
+        msx_merger_free(w->merger); /* what it keeps on the device goes before the device */
+        msx_device_free(w->device);
+    }
     *w = (msx__search_worker){0};
 }
 

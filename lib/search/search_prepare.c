@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define NUMBER_TEXT 24
+#define MOST_TRIALS 1000000
+#define MOST_BATCH  1024
 
 /* ---- data and models --------------------------------------------------------------------------- */
 
@@ -65,7 +67,7 @@ static msx_status prepare_models(msx_search *s) {
         status = msx_merger_create(&s->merger, s->ctx, files, s->model_names, s->n_models, false);
     msx__free(s->ctx, files);
     if (status >= 0) status = compare_encodings(s);
-    return status < 0 ? status : msx__search_worker_init(&s->worker, s, s->device);
+    return status < 0 ? status : msx__search_worker_init(&s->worker, s, s->device, NULL);
 }
 
 static void log_groups(const msx_search *s) {
@@ -137,6 +139,7 @@ enum {
     N_IMAGES,
     N_OBJECTS,
     N_DEAD,
+    N_BATCH,
     N_NUMBERS
 };
 
@@ -181,6 +184,7 @@ static msx_status fill_texts(msx_search *s, definition *d) {
         [N_IMAGES] = s->evaluator->n_images,
         [N_OBJECTS] = s->evaluator->n_items,
         [N_DEAD] = o->keep_dead_groups,
+        [N_BATCH] = s->batch,
     };
     for (int i = 0; i < N_NUMBERS; i++)
         snprintf(d->numbers[i], NUMBER_TEXT, "%" PRId64, numbers[i]);
@@ -188,7 +192,33 @@ static msx_status fill_texts(msx_search *s, definition *d) {
     return driver_options_text(s, &d->driver_options);
 }
 
+/* A number of `meta`; 0 when it is not there. */
+static msx_status read_number(msx_search *s, const char *key, int64_t most, int64_t *out) {
+    char *text;
+    MSX_TRY(msx__store_read_meta(s->store, key, &text));
+    char *end = text;
+    long long number = text ? strtoll(text, &end, 10) : 0;
+    bool good = !text || (*text && !*end && number >= 1 && number <= most);
+    msx__free(s->ctx, text);
+    *out = number;
+    if (good) return MSX_OK;
+    return msx__fail(s->ctx, MSX_E_STORE, "%s: is damaged: %s; start a new store",
+                     msx__store_name(s->store), key);
+}
+
+/* How many trials are proposed from the same results: as asked, else as the store has it, else one for
+ * each worker of who begins. */
+static msx_status choose_batch(msx_search *s) {
+    s->free_order = !strcmp(s->options.order, "free");
+    s->batch = s->free_order ? 1 : s->options.batch;
+    if (s->batch == 0) MSX_TRY(read_number(s, "batch", MOST_BATCH, &s->batch));
+    if (s->batch == 0) s->batch = s->options.workers;
+    return MSX_OK;
+}
+
 static msx_status open_store(msx_search *s, definition *d) {
+    MSX_TRY(msx__store_connect(&s->store, s->ctx, s->options.store));
+    MSX_TRY(choose_batch(s));
     MSX_TRY(fill_texts(s, d));
     MSX_TRY(fill_rows(s, d));
     const msx__search_options *o = &s->options;
@@ -211,6 +241,8 @@ static msx_status open_store(msx_search *s, definition *d) {
         {"prompt_granularity", d->numbers[N_PROMPT], true},
         {"decoder_granularity", d->numbers[N_DECODER], true},
         {"keep_dead_groups", d->numbers[N_DEAD], true},
+        {"order", o->order, true},
+        {"batch", d->numbers[N_BATCH], true},
         {"calibration_images", d->numbers[N_IMAGES], true},
         {"calibration_objects", d->numbers[N_OBJECTS], true},
         {"data", d->digest, true},
@@ -225,7 +257,7 @@ static msx_status open_store(msx_search *s, definition *d) {
                            .n_groups = (size_t)s->space.n_groups,
                            .n_items = s->evaluator->n_items,
                            .space = s->space.space};
-    return msx__store_open(&s->store, s->ctx, o->store, &all);
+    return msx__store_join(s->store, &all);
 }
 
 static msx_status prepare_store(msx_search *s) {
@@ -243,29 +275,30 @@ static msx_status prepare_store(msx_search *s) {
 
 static msx_status take_trial(const msx__store_trial *t, void *payload) {
     msx_search *s = payload;
-    if (msx_space_check(s->space.space, t->x) < 0)
+    if (t->number >= s->n_trials && msx_space_check(s->space.space, t->x) < 0)
         return msx__fail(s->ctx, MSX_E_STORE,
                          "%s: is damaged: configuration of trial %" PRId64 "; start a new store",
-                         s->options.store, t->number);
-    MSX_TRY(msx__search_add_trial(s, t->x, t->costs, t->origin));
-    memcpy(s->history, t->history, sizeof s->history);
+                         msx__store_name(s->store), t->number);
+    return msx__search_take_trial(s, t);
+}
+
+/* New trials first: what a running one shows afterwards is not older than they are. */
+msx_status msx__search_read_trials(msx_search *s) {
+    int64_t known = s->n_trials;
+    MSX_TRY(msx__store_read_trials(s->store, known, INT64_MAX, take_trial, s));
+    for (int64_t i = 0; i < known && s->n_finished < s->n_trials; i++)
+        if (s->trials[i].state == MSX__STORE_RUNNING)
+            MSX_TRY(msx__store_read_trials(s->store, i, i, take_trial, s));
     return MSX_OK;
 }
 
 /* The initial design is sized by the trials of the first run: a longer search continues the same
  * sequence. */
 static msx_status read_design(msx_search *s) {
-    char *text;
-    MSX_TRY(msx__store_read_meta(s->store, "trials", &text));
-    char *end = text;
-    long long trials = text ? strtoll(text, &end, 10) : 0;
-    bool good = text && *text && !*end && trials >= 1 && trials <= 1000000;
-    msx__free(s->ctx, text);
-    if (!good)
-        return msx__fail(s->ctx, MSX_E_STORE, "%s: is damaged: number of trials; start a new store",
-                         s->options.store);
-    s->design_trials = trials;
-    return MSX_OK;
+    MSX_TRY(read_number(s, "trials", MOST_TRIALS, &s->design_trials));
+    if (s->design_trials > 0) return MSX_OK;
+    return msx__fail(s->ctx, MSX_E_STORE, "%s: is damaged: trials; start a new store",
+                     msx__store_name(s->store));
 }
 
 static void forget(msx_search *s) {
@@ -299,7 +332,7 @@ msx_status msx__search_prepare(msx_search *s) {
     if (status >= 0) status = prepare_space(s);
     if (status >= 0) status = prepare_store(s);
     if (status >= 0) status = read_design(s);
-    if (status >= 0) status = msx__store_read_trials(s->store, take_trial, s);
+    if (status >= 0) status = msx__search_read_trials(s);
     if (status < 0) {
         forget(s);
         return status;

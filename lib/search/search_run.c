@@ -1,225 +1,209 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The search loop: ask, merge, segment, count, tell, store.
+/* A run: threads that each claim a trial, merge, segment, count, write down, until there is nothing left.
  *
- * A trial is written when it is finished and not before, so a kill loses at most the one in flight.
- * The optimizer is rebuilt from the stored trials in every run; what it proposes is a function of
- * them, so the continuation is the one an uninterrupted run would have had. */
-#include "search/search.h"
-
-#include <medsamix/sys/optimizer_driver.h>
+ * Nothing of a result is written before the trial is finished, so a kill loses at most the trials in
+ * flight; their rows stay, and whoever runs next takes them over. */
+#include "search/search_run.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#define WORKER_NAME 96
+#define NOT_FINITE "the network's output is not finite"
 
-typedef struct loop {
-    msx_search *s;
-    msx_optimizer *optimizer;
-    int n_objectives;
-    char worker[WORKER_NAME];
-    double *x;
-    msx__search_outcome outcome;
-    uint64_t history[MSX__STORE_HISTORY_WORDS]; /* of the trial in work */
-    int64_t best;                               /* trial of the lowest mean cost; -1: none */
-} loop;
-
-static double now(clockid_t clock) {
+static double now(void) {
     struct timespec t;
-    clock_gettime(clock, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* "host:process:thread" */
-static void name_worker(char out[WORKER_NAME]) {
-    char host[WORKER_NAME - 32] = "";
-    if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown");
-    snprintf(out, WORKER_NAME, "%s:%ld:0", host, (long)getpid());
+/* ---- one trial ------------------------------------------------------------------------------------- */
+
+/* Costs of the plan; *failed when the merge is of no use, which is a result too. */
+static msx_status evaluate(msx__runner *r, bool *failed) {
+    const msx_search *s = r->run->s;
+    msx_plan *plan = r->plan;
+    r->plan = NULL;
+    r->outcome.raced = false;
+    MSX_TRY(msx__search_apply(r->worker, plan));
+    msx_status status = msx__search_costs(r->worker, &r->outcome);
+    *failed = status == MSX_E_FORMAT;
+    if (status < 0 && !*failed) return status;
+    for (int64_t t = 0; !*failed && t < s->n_tasks; t++) *failed = !isfinite(r->outcome.costs[t]);
+    return MSX_OK;
 }
 
-/* An optimizer of one objective sees the mean over the tasks. */
-static const double *objectives(const loop *l, const double *costs, double *mean) {
-    if (!costs || l->n_objectives == l->s->n_tasks) return costs;
-    *mean = 0;
-    for (int64_t t = 0; t < l->s->n_tasks; t++) *mean += costs[t];
-    *mean /= (double)l->s->n_tasks;
-    return mean;
+static msx_status run_trial(msx__runner *r) {
+    msx_status status = msx__run_claim(r);
+    if (status != MSX_OK) return status;
+    double began = now();
+    bool failed;
+    MSX_TRY(evaluate(r, &failed));
+    return msx__run_finish(r, failed ? NOT_FINITE : NULL, now() - began);
 }
 
-/* ---- beginning --------------------------------------------------------------------------------- */
+/* ---- one thread ------------------------------------------------------------------------------------ */
 
-typedef struct queue {
-    loop *l;
-    double *x; /* configurations enqueued so far, one after the other */
-    int64_t n;
-} queue;
-
-static msx_status enqueue_once(queue *q, const double *x) {
-    const msx_space *space = q->l->s->space.space;
-    int64_t width = msx_space_count(space);
-    for (int64_t i = 0; i < q->n; i++)
-        if (msx_space_equal(space, q->x + i * width, x)) return MSX_OK;
-    memcpy(q->x + q->n++ * width, x, (size_t)width * sizeof *x);
-    return msx_optimizer_enqueue(q->l->optimizer, x);
+static msx_status init_runner(msx__runner *r) {
+    msx_search *s = r->run->s;
+    size_t width = (size_t)msx_space_count(s->space.space);
+    r->x = msx__alloc(s->ctx, width, sizeof *r->x);
+    r->outcome.costs = msx__alloc(s->ctx, (size_t)s->n_tasks, sizeof *r->outcome.costs);
+    r->outcome.dice = msx__alloc(s->ctx, (size_t)s->evaluator->n_items, sizeof *r->outcome.dice);
+    return r->x && r->outcome.costs && r->outcome.dice ? MSX_OK : MSX_E_NOMEM;
 }
 
-/* First trials: every model alone, every method with its defaults everywhere, the default
- * configuration. So the result is never worse on the calibration images than any of them. */
-static msx_status enqueue_first(loop *l) {
-    const msx__merge_space *space = &l->s->space;
-    size_t width = (size_t)msx_space_count(space->space);
-    queue q = {.l = l};
-    q.x = msx__alloc(l->s->ctx, (space->n_models + space->n_methods + 1) * width, sizeof *q.x);
-    if (!q.x) return MSX_E_NOMEM;
+static void free_runner(msx__runner *r) {
+    msx_ctx *ctx = r->run->s->ctx;
+    msx__search_worker_free(&r->own);
+    msx_plan_free(r->plan);
+    msx__free(ctx, r->x);
+    msx__free(ctx, r->outcome.costs);
+    msx__free(ctx, r->outcome.dice);
+}
+
+/* The text of a failure is its thread's, so it is kept for the caller's thread. */
+static void stop_all(msx__runner *r, msx_status status) {
+    msx__run *run = r->run;
+    r->status = status;
+    if (status < 0) snprintf(r->text, sizeof r->text, "%s", msx_ctx_error(run->s->ctx));
+    pthread_mutex_lock(&run->lock);
+    run->stop = true;
+    pthread_cond_broadcast(&run->event);
+    pthread_mutex_unlock(&run->lock);
+}
+
+static void *run_trials(void *payload) {
+    msx__runner *r = payload;
+    msx__set_thread_share(r->threads);
     msx_status status = MSX_OK;
-    for (size_t i = 0; status >= 0 && i < space->n_models; i++)
-        if (msx__merge_space_single(space, i, l->x)) status = enqueue_once(&q, l->x);
-    for (size_t i = 0; status >= 0 && i < space->n_methods; i++)
-        if (msx__merge_space_uniform(space, space->methods[i]->name, l->x))
-            status = enqueue_once(&q, l->x);
-    msx_space_default(space->space, l->x);
-    if (status >= 0) status = enqueue_once(&q, l->x);
-    msx__free(l->s->ctx, q.x);
+    while (status == MSX_OK) status = run_trial(r);
+    if (status < 0) {
+        snprintf(r->text, sizeof r->text, "%s", msx_ctx_error(r->run->s->ctx));
+        msx__run_drop(r);
+    }
+    stop_all(r, status);
+    msx__set_thread_share(0);
+    return NULL;
+}
+
+/* ---- all threads ----------------------------------------------------------------------------------- */
+
+/* Name `index` of a list with commas, going round; the whole list where it has none. */
+static void device_of(const char *list, int index, char out[32]) {
+    int n = 1;
+    for (const char *c = list; *c; c++) n += *c == ',';
+    for (index %= n; index > 0; index--) list = strchr(list, ',') + 1;
+    snprintf(out, 32, "%.*s", (int)strcspn(list, ","), list);
+}
+
+/* The search's own worker serves the first runner, where its device is the one that runner is to have. */
+static msx_status give_worker(msx__runner *r) {
+    msx_search *s = r->run->s;
+    char name[32];
+    device_of(*s->options.devices ? s->options.devices : msx_device_name(s->device), r->index,
+              name);
+    r->worker = &r->own;
+    if (r->index == 0 && !strcmp(name, msx_device_name(s->device))) {
+        r->worker = &s->worker;
+        return MSX_OK;
+    }
+    return msx__search_worker_init(&r->own, s, NULL, name);
+}
+
+static msx_status begin(msx__run *run) {
+    msx_search *s = run->s;
+    int threads = msx_ctx_threads(s->ctx);
+    msx_preset preset;
+    MSX_TRY(msx_preset_find(&preset, s->ctx, s->options.preset));
+    MSX_TRY(msx__evaluator_prepare(s->evaluator, preset,
+                                   msx_arch_get(msx_merger_arch(s->merger), MSX_ARCH_IMAGE_SIZE)));
+    run->runners = msx__calloc(s->ctx, (size_t)s->options.workers, sizeof *run->runners);
+    if (!run->runners) return MSX_E_NOMEM;
+    for (run->n_runners = 0; run->n_runners < (int)s->options.workers;) {
+        msx__runner *r = &run->runners[run->n_runners];
+        *r = (msx__runner){.run = run, .index = run->n_runners++, .number = -1};
+        r->threads = (threads + r->index) / (int)s->options.workers;
+        if (r->threads < 1) r->threads = 1;
+        MSX_TRY(init_runner(r));
+        MSX_TRY(give_worker(r));
+        msx__name_runner(r);
+    }
+    MSX_TRY(msx__proposer_create(&run->proposer, s));
+    MSX_TRY(msx__search_read_trials(s));
+    MSX_TRY(msx__proposer_follow(&run->proposer));
+    run->best = msx_search_best(s);
+    return msx__progress(s->ctx, "search", s->n_finished, s->options.trials,
+                         run->best < 0 ? NAN : 1 - s->trials[run->best].mean);
+}
+
+/* The calling thread is the first runner. Signals are for the caller's threads. */
+static msx_status run_all(msx__run *run) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    msx_status status = msx__beat_start(run);
+    for (int i = 1; i < run->n_runners && status >= 0; i++) {
+        msx__runner *r = &run->runners[i];
+        r->started = pthread_create(&r->thread, NULL, run_trials, r) == 0;
+        if (!r->started)
+            status = msx__fail(run->s->ctx, MSX_E_LIMIT, "no thread can be started for worker %d",
+                               i + 1);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (status >= 0)
+        run_trials(&run->runners[0]);
+    else
+        stop_all(&run->runners[0], status);
+    for (int i = 1; i < run->n_runners; i++)
+        if (run->runners[i].started) pthread_join(run->runners[i].thread, NULL);
+    msx__beat_stop(run);
     return status;
 }
 
-static msx_status replay(loop *l) {
-    msx_search *s = l->s;
-    double mean;
-    for (int64_t i = 0; i < s->n_trials; i++) {
-        uint64_t state[MSX__STORE_HISTORY_WORDS];
-        if (i == s->n_trials - 1) {
-            msx_optimizer_rng_state(l->optimizer, state);
-            if (memcmp(state, s->history, sizeof state) != 0)
-                return msx__fail(s->ctx, MSX_E_STORE,
-                                 "%s: the last trial does not follow from those before it: the "
-                                 "file is damaged or of another version; start a new store",
-                                 s->options.store);
-        }
-        MSX_TRY(msx_optimizer_replay(l->optimizer, s->trials[i].x,
-                                     objectives(l, s->trials[i].costs, &mean)));
+/* The first failure, else why the run ended: runners that were only told to stop say MSX_DONE_TRIALS. */
+static msx_status outcome_of(const msx__run *run) {
+    msx_status status = MSX_DONE_TRIALS;
+    for (int i = 0; i < run->n_runners; i++) {
+        const msx__runner *r = &run->runners[i];
+        if (r->status < 0) return msx__fail(run->s->ctx, r->status, "%s", r->text);
+        if (r->status == MSX_DONE_EXHAUSTED) status = r->status;
     }
-    return MSX_OK;
+    return status;
 }
 
-static msx_status begin(loop *l) {
-    msx_search *s = l->s;
-    const msx_optimizer_driver *d = msx_optimizer_driver_find(s->ctx, s->optimizer_name);
-    if (!d) return msx__fail(s->ctx, MSX_E_NOTFOUND, "optimizer '%s' is gone", s->optimizer_name);
-    l->n_objectives = d->max_objectives == 1 ? 1 : (int)s->n_tasks;
-    l->x = msx__alloc(s->ctx, (size_t)msx_space_count(s->space.space), sizeof *l->x);
-    l->outcome.costs = msx__alloc(s->ctx, (size_t)s->n_tasks, sizeof *l->outcome.costs);
-    l->outcome.dice = msx__alloc(s->ctx, (size_t)s->evaluator->n_items, sizeof *l->outcome.dice);
-    if (!l->x || !l->outcome.costs || !l->outcome.dice) return MSX_E_NOMEM;
-    MSX_TRY(msx_optimizer_create(&l->optimizer, s->ctx, s->optimizer_name, s->space.space,
-                                 l->n_objectives, s->design_trials, (uint64_t)s->options.seed));
-    for (size_t i = 0; i < s->options.n_driver; i++)
-        MSX_TRY(
-            msx_optimizer_set(l->optimizer, s->options.driver[i].key, s->options.driver[i].value));
-    MSX_TRY(enqueue_first(l));
-    MSX_TRY(replay(l));
-    l->best = msx_search_best(s);
-    return MSX_OK;
+static void init_locks(msx__run *run) {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&run->lock, NULL);
+    pthread_mutex_init(&run->beat_lock, NULL);
+    pthread_cond_init(&run->event, &monotonic);
+    pthread_cond_init(&run->beat_event, &monotonic);
+    pthread_condattr_destroy(&monotonic);
 }
 
-/* ---- one trial --------------------------------------------------------------------------------- */
-
-/* Costs of the configuration in l->x; *failed when the merge is of no use, which is a result too. */
-static msx_status evaluate(loop *l, bool *failed) {
-    msx_plan *plan;
-    MSX_TRY(msx__merge_space_plan(&plan, &l->s->space, l->x));
-    MSX_TRY(msx__search_apply(&l->s->worker, plan));
-    msx_status status = msx__search_costs(&l->s->worker, &l->outcome);
-    *failed = status == MSX_E_FORMAT;
-    if (status < 0 && !*failed) return status;
-    for (int64_t t = 0; !*failed && t < l->s->n_tasks; t++)
-        *failed = !isfinite(l->outcome.costs[t]);
-    return MSX_OK;
-}
-
-static msx_status keep(loop *l, int64_t number, const double *costs, double seconds) {
-    msx_search *s = l->s;
-    const msx__search_outcome *o = &l->outcome;
-    double mean = NAN, finished = now(CLOCK_REALTIME);
-    for (int64_t t = 0; costs && t < s->n_tasks; t++) mean = (t ? mean : 0) + costs[t];
-    msx__store_trial row = {
-        .number = number,
-        .state = costs ? MSX__STORE_DONE : MSX__STORE_FAILED,
-        .origin = msx_optimizer_origin(l->optimizer),
-        .x = l->x,
-        .costs = costs,
-        .dice = costs ? o->dice : NULL,
-        .plan = msx_plan_text(s->worker.previous),
-        .error = costs ? NULL : "the network's output is not finite",
-        .mean_cost = mean / (double)s->n_tasks,
-        .worker = l->worker,
-        .attempt = 1,
-        .started = finished - seconds,
-        .finished = finished,
-        .seconds = seconds,
-        .images = costs ? o->images : 0,
-        .blocks_run = costs ? o->blocks_run : 0,
-        .blocks_reused = costs ? o->blocks_reused : 0,
-    };
-    if (!row.plan) return MSX_E_NOMEM;
-    memcpy(row.history, l->history, sizeof row.history);
-    MSX_TRY(msx__store_add_trial(s->store, &row));
-    memcpy(s->history, row.history, sizeof s->history);
-    return msx__search_add_trial(s, l->x, costs, row.origin);
-}
-
-static msx_status run_trial(loop *l) {
-    double began = now(CLOCK_MONOTONIC);
-    int64_t number;
-    msx_optimizer_rng_state(l->optimizer, l->history);
-    msx_status status = msx_optimizer_ask(l->optimizer, l->x, &number);
-    if (status != MSX_OK) return status;
-    bool failed;
-    MSX_TRY(evaluate(l, &failed));
-    const double *costs = failed ? NULL : l->outcome.costs;
-    double mean;
-    MSX_TRY(msx_optimizer_tell(l->optimizer, number, objectives(l, costs, &mean)));
-    MSX_TRY(keep(l, number, costs, now(CLOCK_MONOTONIC) - began));
-    const msx__trial *t = &l->s->trials[number];
-    if (costs && (l->best < 0 || t->mean < l->s->trials[l->best].mean)) {
-        l->best = number;
-        msx__log(l->s->ctx, MSX_LOG_DEBUG, "trial %" PRId64 " (%s): mean Dice %.4f", number,
-                 t->origin, 1 - t->mean);
-    }
-    return MSX_OK;
-}
-
-static msx_status report(const loop *l) {
-    const msx_search *s = l->s;
-    double best = l->best < 0 ? NAN : 1 - s->trials[l->best].mean;
-    return msx__progress(s->ctx, "search", s->n_trials, s->options.trials, best);
-}
-
-static msx_status run(loop *l) {
-    MSX_TRY(begin(l));
-    MSX_TRY(report(l));
-    while (l->s->n_trials < l->s->options.trials) {
-        MSX_TRY(msx__check_cancel(l->s->ctx));
-        msx_status status = run_trial(l);
-        if (status != MSX_OK) return status;
-        MSX_TRY(report(l));
-    }
-    return MSX_DONE_TRIALS;
+static void free_run(msx__run *run) {
+    for (int i = 0; i < run->n_runners; i++) free_runner(&run->runners[i]);
+    msx__free(run->s->ctx, run->runners);
+    msx__proposer_free(&run->proposer);
+    pthread_mutex_destroy(&run->lock);
+    pthread_mutex_destroy(&run->beat_lock);
+    pthread_cond_destroy(&run->event);
+    pthread_cond_destroy(&run->beat_event);
 }
 
 msx_status msx_search_run(msx_search *s) {
     if (!s) return MSX_E_ARG;
     MSX_TRY(msx__search_prepare(s));
-    if (s->n_trials >= s->options.trials) return MSX_DONE_TRIALS;
-    loop l = {.s = s, .best = -1};
-    name_worker(l.worker);
-    msx_status status = run(&l);
-    msx_optimizer_free(l.optimizer);
-    msx__free(s->ctx, l.x);
-    msx__free(s->ctx, l.outcome.costs);
-    msx__free(s->ctx, l.outcome.dice);
+    if (msx__run_is_complete(s)) return MSX_DONE_TRIALS;
+    msx__run run = {.s = s, .best = -1};
+    init_locks(&run);
+    msx_status status = begin(&run);
+    if (status >= 0) status = run_all(&run);
+    if (status >= 0) status = outcome_of(&run);
+    free_run(&run);
     return status;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The trial store: one SQLite file per search; docs/formats/store.md has the schema. */
+/* The trial store: one SQLite file, or one schema of a PostgreSQL database, per search;
+ * docs/formats/store.md has the tables. */
 #ifndef MSX_SEARCH_STORE_H
 #define MSX_SEARCH_STORE_H
 
-#include "core/core.h"
+#include "search/sql.h"
 
 #include <medsamix/search.h>
 
-#define MSX__STORE_SCHEMA        "2"
 #define MSX__STORE_HISTORY_WORDS 4
 
 typedef struct msx__store msx__store;
@@ -48,16 +48,36 @@ typedef struct msx__definition {
 /* SHA-256 over everything that defines the search; paths and versions do not. */
 void msx__definition_identity(const msx__definition *d, char out[MSX__SHA256_HEX]);
 
-/* ---- the file -------------------------------------------------------------------------------- */
+/* ---- the store ------------------------------------------------------------------------------- */
 
-/* Open or create the store of a search and hold it for this process. "" keeps it in memory.
- * @return MSX_E_STORE: of another search (the text names what differs), in use, damaged. */
-msx_status msx__store_open(msx__store **out, msx_ctx *ctx, const char *path,
-                           const msx__definition *d);
-void msx__store_close(msx__store *s); /* accepts NULL */
+/* Connect to a store, which need not be there yet: a file name, "" for memory, or
+ * "postgresql://USER@HOST/DATABASE#STUDY". Several processes may do so, and threads may share one.
+ * @return MSX_E_STORE: of another version, no store, damaged, locked; MSX_E_UNSUPPORTED: a database that
+ * this build does not know. */
+msx_status msx__store_connect(msx__store **out, msx_ctx *ctx, const char *where);
 
 /* A value of `meta`; NULL when there is none. Released with msx__free. */
 msx_status msx__store_read_meta(msx__store *s, const char *key, char **out);
+
+/* Make it the store of a search, or see that it is: MSX_E_STORE says what differs. */
+msx_status msx__store_join(msx__store *s, const msx__definition *d);
+
+/* Both. */
+msx_status msx__store_open(msx__store **out, msx_ctx *ctx, const char *where,
+                           const msx__definition *d);
+void msx__store_close(msx__store *s); /* accepts NULL */
+
+/* What to call it in messages: without a password. */
+const char *msx__store_name(const msx__store *s);
+
+/* How many seconds to wait for others who hold a lock, and to try a lost connection again. */
+void msx__store_set_patience(msx__store *s, double seconds);
+
+/* False for a store in memory. */
+bool msx__store_is_shared(const msx__store *s);
+
+/* Unix time by the clock that leases are measured with: the server's, where there is one. */
+double msx__store_now(const msx__store *s);
 
 /* ---- trials ---------------------------------------------------------------------------------- */
 
@@ -88,16 +108,38 @@ typedef struct msx__store_trial {
     int64_t images, blocks_run, blocks_reused;
 } msx__store_trial;
 
-/* Called for every stored trial in order; a negative status ends the reading. */
+/* Called for every trial read, in order; a negative status ends the reading. */
 typedef msx_status (*msx__store_trial_fn)(const msx__store_trial *t, void *payload);
 
-msx_status msx__store_read_trials(msx__store *s, msx__store_trial_fn each, void *payload);
+/* The trials `first` to `last`, as far as they are there, all at one moment. What breaks the schema's
+ * rules is MSX_E_STORE. */
+msx_status msx__store_read_trials(msx__store *s, int64_t first, int64_t last,
+                                  msx__store_trial_fn each, void *payload);
 
 /* Dice of a trial on the evaluator's items. @return MSX_E_NOTFOUND when it has none. */
 msx_status msx__store_read_dice(msx__store *s, int64_t number, double *out);
 
-/* Write a finished trial in one transaction: a kill leaves all of it or nothing. */
-msx_status msx__store_add_trial(msx__store *s, const msx__store_trial *t);
+/* ---- leases (store_lease.c) ------------------------------------------------------------------ */
+
+/* A trial belongs to the worker and the attempt that its row names until it is finished or its lease
+ * ends. Each of these is one transaction, and says in *mine whether it had an effect: of several workers
+ * that try the same, one succeeds. */
+
+/* Begin a trial: write its row, with number, origin, x, history, plan, worker, lease, started.
+ * Not mine: there is a trial of that number. */
+msx_status msx__store_claim(msx__store *s, const msx__store_trial *t, bool *mine);
+
+/* Take over a running trial from attempt `from`: worker, lease, started and attempt of `t` become the
+ * row's. Not mine: it was finished, renewed or taken. */
+msx_status msx__store_take(msx__store *s, const msx__store_trial *t, int64_t from,
+                           double from_lease, bool *mine);
+
+/* Renew the lease of a trial, or end it now with `lease` 0, for others to take. */
+msx_status msx__store_renew(msx__store *s, int64_t number, const char *worker, int64_t attempt,
+                            double lease, bool *mine);
+
+/* Write the result of a trial. Not mine: it was taken over, and the result is not kept. */
+msx_status msx__store_finish(msx__store *s, const msx__store_trial *t, bool *mine);
 
 /* ---- results --------------------------------------------------------------------------------- */
 

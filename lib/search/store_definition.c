@@ -59,45 +59,21 @@ void msx__definition_identity(const msx__definition *d, char out[MSX__SHA256_HEX
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static void bind_text(sqlite3_stmt *q, int column, const char *text) {
-    sqlite3_bind_text(q, column, text, -1, SQLITE_TRANSIENT);
-}
-
 static msx_status write_meta(msx__store *s, const char *key, const char *value) {
-    sqlite3_stmt *q;
-    MSX_TRY(msx__store_prepare(s, &q, "INSERT INTO meta VALUES(?, ?)"));
-    bind_text(q, 1, key);
-    bind_text(q, 2, value);
-    return msx__store_finish(s, q, "writing meta");
-}
-
-static msx_status write_three(msx__store *s, const char *sql, size_t index, const char *a,
-                              const char *b, const char *c) {
-    sqlite3_stmt *q;
-    MSX_TRY(msx__store_prepare(s, &q, sql));
-    sqlite3_bind_int64(q, 1, (sqlite3_int64)index);
-    bind_text(q, 2, a);
-    bind_text(q, 3, b);
-    bind_text(q, 4, c);
-    return msx__store_finish(s, q, "writing the search");
+    return MSX__RUN(s, NULL, "INSERT INTO meta VALUES($1, $2)", msx__sql_text(key),
+                    msx__sql_text(value));
 }
 
 static msx_status write_parameter(msx__store *s, const msx_space *space, int64_t i) {
-    sqlite3_stmt *q;
     msx__buffer choices;
     msx__buffer_init(&choices, s->ctx);
     msx_status status = choices_of(space, i, &choices);
     if (status >= 0)
-        status = msx__store_prepare(s, &q, "INSERT INTO parameters VALUES(?, ?, ?, ?, ?, ?)");
-    if (status >= 0) {
-        sqlite3_bind_int64(q, 1, i);
-        bind_text(q, 2, msx_space_name(space, i));
-        bind_text(q, 3, kind_names[msx_space_kind(space, i)]);
-        sqlite3_bind_double(q, 4, msx_space_lower(space, i));
-        sqlite3_bind_double(q, 5, msx_space_upper(space, i));
-        bind_text(q, 6, choices.data);
-        status = msx__store_finish(s, q, "writing parameters");
-    }
+        status = MSX__RUN(s, NULL, "INSERT INTO parameters VALUES($1, $2, $3, $4, $5, $6)",
+                          msx__sql_integer(i), msx__sql_text(msx_space_name(space, i)),
+                          msx__sql_text(kind_names[msx_space_kind(space, i)]),
+                          msx__sql_real(msx_space_lower(space, i)),
+                          msx__sql_real(msx_space_upper(space, i)), msx__sql_text(choices.data));
     msx__buffer_free(&choices);
     return status;
 }
@@ -108,20 +84,18 @@ msx_status msx__store_write_definition(msx__store *s, const msx__definition *d) 
     MSX_TRY(write_meta(s, "identity", identity));
     for (size_t i = 0; i < d->n_meta; i++) MSX_TRY(write_meta(s, d->meta[i].key, d->meta[i].value));
     for (size_t i = 0; i < d->n_models; i++)
-        MSX_TRY(write_three(s, "INSERT INTO models VALUES(?, ?, ?, ?)", i, d->models[i].name,
-                            d->models[i].path, d->models[i].sha256));
+        MSX_TRY(MSX__RUN(s, NULL, "INSERT INTO models VALUES($1, $2, $3, $4)",
+                         msx__sql_integer((int64_t)i), msx__sql_text(d->models[i].name),
+                         msx__sql_text(d->models[i].path), msx__sql_text(d->models[i].sha256)));
     for (size_t i = 0; i < d->n_tasks; i++)
-        MSX_TRY(write_three(s, "INSERT INTO tasks VALUES(?, ?, ?, ?)", i, d->tasks[i].name,
-                            d->tasks[i].dataset, d->tasks[i].label));
-    for (size_t i = 0; i < d->n_groups; i++) {
-        sqlite3_stmt *q;
-        MSX_TRY(msx__store_prepare(s, &q, "INSERT INTO groups VALUES(?, ?, ?, ?)"));
-        sqlite3_bind_int64(q, 1, (sqlite3_int64)i);
-        bind_text(q, 2, d->groups[i].name);
-        sqlite3_bind_int64(q, 3, d->groups[i].elements);
-        bind_text(q, 4, d->groups[i].state);
-        MSX_TRY(msx__store_finish(s, q, "writing groups"));
-    }
+        MSX_TRY(MSX__RUN(s, NULL, "INSERT INTO tasks VALUES($1, $2, $3, $4)",
+                         msx__sql_integer((int64_t)i), msx__sql_text(d->tasks[i].name),
+                         msx__sql_text(d->tasks[i].dataset), msx__sql_text(d->tasks[i].label)));
+    for (size_t i = 0; i < d->n_groups; i++)
+        MSX_TRY(MSX__RUN(s, NULL, "INSERT INTO groups VALUES($1, $2, $3, $4)",
+                         msx__sql_integer((int64_t)i), msx__sql_text(d->groups[i].name),
+                         msx__sql_integer(d->groups[i].elements),
+                         msx__sql_text(d->groups[i].state)));
     for (int64_t i = 0; i < msx_space_count(d->space); i++)
         MSX_TRY(write_parameter(s, d->space, i));
     return MSX_OK;
@@ -129,19 +103,26 @@ msx_status msx__store_write_definition(msx__store *s, const msx__definition *d) 
 
 /* ---- comparing ------------------------------------------------------------------------------- */
 
+static msx_status read_meta(msx__store *s, const char *key, char **out) {
+    msx__sql_rows rows = {.db = s->db};
+    bool there = false;
+    msx_status status =
+        MSX__QUERY(&rows, "SELECT value FROM meta WHERE key = $1", msx__sql_text(key));
+    if (status >= 0) status = s->db->driver->next(&rows, &there);
+    if (status >= 0 && there) {
+        const char *text = msx__row_text(&rows, 0);
+        if (!(*out = msx__strdup(s->ctx, text ? text : ""))) status = MSX_E_NOMEM;
+    }
+    s->db->driver->finish(&rows);
+    return status;
+}
+
 msx_status msx__store_read_meta(msx__store *s, const char *key, char **out) {
     *out = NULL;
-    sqlite3_stmt *q;
-    MSX_TRY(msx__store_prepare(s, &q, "SELECT value FROM meta WHERE key = ?"));
-    bind_text(q, 1, key);
-    msx_status status = MSX_OK;
-    int code = sqlite3_step(q);
-    if (code == SQLITE_ROW) {
-        const char *text = (const char *)sqlite3_column_text(q, 0);
-        if (!(*out = msx__strdup(s->ctx, text ? text : ""))) status = MSX_E_NOMEM;
-    } else if (code != SQLITE_DONE)
-        status = msx__store_fail(s, "reading meta");
-    sqlite3_finalize(q);
+    if (s->fresh) return MSX_OK;
+    pthread_mutex_lock(&s->lock);
+    msx_status status = read_meta(s, key, out);
+    pthread_mutex_unlock(&s->lock);
     return status;
 }
 
@@ -149,7 +130,7 @@ static msx_status differs(msx__store *s, const char *what, const char *there, co
     return msx__fail(s->ctx, MSX_E_STORE,
                      "%s: belongs to another search: %s is '%s' there and '%s' here; give another "
                      "store or repeat that search",
-                     s->path, what, there, here);
+                     s->db->name, what, there, here);
 }
 
 static msx_status compare_meta(msx__store *s, const char *key, const char *here) {
@@ -186,32 +167,37 @@ static msx_status parameter_text(const msx__definition *d, int64_t i, msx__buffe
     return choices_of(d->space, i, out);
 }
 
+/* `there` against row i of ours; NULL: there is none. */
+static msx_status compare_row(msx__store *s, const msx__definition *d, const char *what, int64_t i,
+                              int64_t n, const char *there, row_text_fn text) {
+    msx__buffer here;
+    msx__buffer_init(&here, s->ctx);
+    msx_status status = MSX_OK;
+    if (i < n)
+        status = text(d, i, &here);
+    else
+        msx__buffer_text(&here, "(missing)");
+    if (status >= 0 && here.failed) status = MSX_E_NOMEM;
+    if (status >= 0 && (!there || strcmp(there, here.data) != 0)) {
+        char label[64];
+        snprintf(label, sizeof label, "%s %" PRId64, what, i);
+        status = differs(s, label, there ? there : "(missing)", here.data);
+    }
+    msx__buffer_free(&here);
+    return status;
+}
+
 static msx_status compare_rows(msx__store *s, const msx__definition *d, const char *what,
                                const char *sql, int64_t n, row_text_fn text) {
-    sqlite3_stmt *q;
-    MSX_TRY(msx__store_prepare(s, &q, sql));
-    msx_status status = MSX_OK;
+    msx__sql_rows rows = {.db = s->db};
+    bool there = true;
+    msx_status status = s->db->driver->query(&rows, sql, NULL, 0);
     for (int64_t i = 0; status >= 0; i++) {
-        int code = sqlite3_step(q);
-        if (code != SQLITE_ROW && code != SQLITE_DONE) status = msx__store_fail(s, "comparing");
-        if (status < 0 || (code == SQLITE_DONE && i == n)) break;
-        const char *there =
-            code == SQLITE_ROW ? (const char *)sqlite3_column_text(q, 0) : "(missing)";
-        msx__buffer here;
-        msx__buffer_init(&here, s->ctx);
-        if (i < n)
-            status = text(d, i, &here);
-        else
-            msx__buffer_text(&here, "(missing)");
-        if (status >= 0 && here.failed) status = MSX_E_NOMEM;
-        if (status >= 0 && (!there || strcmp(there, here.data) != 0)) {
-            char label[64];
-            snprintf(label, sizeof label, "%s %" PRId64, what, i);
-            status = differs(s, label, there ? there : "(missing)", here.data);
-        }
-        msx__buffer_free(&here);
+        status = s->db->driver->next(&rows, &there);
+        if (status < 0 || (!there && i == n)) break;
+        status = compare_row(s, d, what, i, n, there ? msx__row_text(&rows, 0) : NULL, text);
     }
-    sqlite3_finalize(q);
+    s->db->driver->finish(&rows);
     return status;
 }
 

@@ -43,7 +43,7 @@ static void run(msx_ctx *ctx, const char *path, const msx_space *space) {
     msx__store *s;
     int64_t n = 0;
     msx_status status = msx__store_open(&s, ctx, path, &d);
-    if (status >= 0) status = msx__store_read_trials(s, check_trial, &n);
+    if (status >= 0) status = msx__store_read_trials(s, 0, INT64_MAX, check_trial, &n);
     double dice[2] = {0};
     if (status >= 0 && n > 0 && msx__store_read_dice(s, n - 1, dice) >= 0)
         for (int i = 0; i < 2; i++)

@@ -11,8 +11,8 @@ import struct
 here = os.path.dirname(os.path.abspath(__file__))
 folder = os.path.join(here, "corpus", "store")
 # the schema's texts, from the one place that defines them
-source = open(os.path.join(here, "..", "..", "lib", "search", "store.c")).read()
-table = source[source.index("schema[] = {"):source.index("N_TABLES")]
+source = open(os.path.join(here, "..", "..", "lib", "search", "store_schema.c")).read()
+table = source[source.index("store_schema[MSX__STORE_TABLES] = {"):source.index("};")]
 schema = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', table)).replace("CREATE TABLE", "\nCREATE TABLE").split("\n")[1:]
 
 meta = [("schema", "2"), ("seed", "7")]
@@ -35,7 +35,7 @@ damages = {
     "bad_x_short": "UPDATE trials SET x = x'00' WHERE number = 2",
     "bad_x_text": "UPDATE trials SET x = 'text' WHERE number = 2",
     "ok_running": "UPDATE trials SET state = 'running', lease = 1.8e9, plan = NULL, mean_cost = NULL,"
-                  " finished = NULL, dice = NULL WHERE number = 2",
+                  " finished = NULL, dice = NULL WHERE number = 2; DELETE FROM costs WHERE trial = 2",
     "ok_raced": "UPDATE trials SET state = 'raced' WHERE number = 2",
     "bad_history": "UPDATE trials SET history = NULL WHERE number = 0",
     "bad_worker": "UPDATE trials SET worker = NULL WHERE number = 0",
@@ -46,6 +46,7 @@ damages = {
     "bad_origin": "UPDATE trials SET origin = NULL WHERE number = 0",
     "bad_cost_large": "UPDATE costs SET cost = 7.5",
     "bad_cost_missing": "DELETE FROM costs WHERE trial = 2",
+    "bad_cost_of_failed": "INSERT INTO costs VALUES(1, 0, 0.5)",
     "bad_identity": "UPDATE meta SET value = 'f' WHERE key = 'identity'",
     "bad_seed": "UPDATE meta SET value = '8' WHERE key = 'seed'",
     "bad_model": "UPDATE models SET sha256 = 'cc' WHERE idx = 1",

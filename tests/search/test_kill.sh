@@ -33,7 +33,7 @@ dump() { # store, trials below this number
     query "$1" "SELECT * FROM parameters"
     query "$1" "SELECT number, state, origin, hex(x), plan, mean_cost, hex(history), images,
         hex(dice), error FROM trials
-        WHERE number < $2 ORDER BY number"
+        WHERE number < $2 AND state <> 'running' ORDER BY number"
     query "$1" "SELECT * FROM costs WHERE trial < $2 ORDER BY trial, task"
 }
 compare() { # store, trials
@@ -66,7 +66,7 @@ while [ $done -lt $kills ]; do
         [ -s "$store" ] || continue
         [ -e "$store-journal" ] && while_open=$((while_open + 1))
         n=$(query "$store" "SELECT count(*) FROM sqlite_master WHERE name = 'trials'")
-        [ "$n" = 1 ] && compare "$store" "$(query "$store" 'SELECT count(*) FROM trials')"
+        [ "$n" = 1 ] && compare "$store" "$(query "$store" "SELECT count(*) FROM trials WHERE state <> 'running'")"
     else
         [ $status = 0 ] || { echo "a resumed run failed: $(cat "$folder/errors")"; exit 1; }
         compare "$store" $trials
