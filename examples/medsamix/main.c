@@ -8,7 +8,8 @@
 /* In the order of the help. */
 static const program_verb *const verbs[] = {
     &verb_inspect, &verb_convert, &verb_diff,   &verb_merge,  &verb_segment,
-    &verb_eval,    &verb_score,   &verb_search, &verb_report, &verb_doctor,
+    &verb_eval,    &verb_score,   &verb_search, &verb_ask,    &verb_tell,
+    &verb_best,    &verb_front,   &verb_report, &verb_doctor,
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 

@@ -304,6 +304,9 @@ struct search : handle<msx_search, msx_search_free> {
     static search create(const context &ctx, const device &d) {
         MSX_HPP_MAKE(search, ctx, msx_search_create(&out, d));
     }
+    static search open(const context &ctx, const device &d, const std::string &store) {
+        MSX_HPP_MAKE(search, ctx, msx_search_open(&out, d, store.c_str()));
+    }
     search &set(const context &ctx, const std::string &key, const std::string &value) {
         ctx.check(msx_search_set(get(), key.c_str(), value.c_str()));
         return *this;

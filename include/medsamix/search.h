@@ -113,8 +113,8 @@ typedef struct msx_search msx_search;
 MSX_API msx_status msx_search_create(msx_search **out, msx_device *device);
 MSX_API void msx_search_free(msx_search *s);
 
-/** Set an option from text. Once the search has run only "trials" may be set: more of them continue
- *  the same sequence. @return MSX_E_NOTFOUND with a suggestion, MSX_E_ARG. */
+/** Set an option from text. Once the search has run only "trials" (more of them continue the same
+ *  sequence), "lease" and "worker" may be set. @return MSX_E_NOTFOUND with a suggestion, MSX_E_ARG. */
 MSX_API msx_status msx_search_set(msx_search *s, const char *key, const char *value);
 
 /** Add a model; the first is the base and must be named "base". */
@@ -133,6 +133,31 @@ MSX_API msx_status msx_search_add_tasks(msx_search *s, const msx_dataset *d,
  *  @return MSX_DONE_TRIALS, MSX_DONE_EXHAUSTED, MSX_E_CANCELLED (resume by running again),
  *  MSX_E_STORE, or a failure of the inputs. */
 MSX_API msx_status msx_search_run(msx_search *s);
+
+/** Open a search from its store alone, for msx_search_ask() and _tell(), and to look at its trials:
+ *  neither images nor model files are read, until msx_search_write() needs the latter. msx_search_run()
+ *  and _finish() are MSX_E_ARG then. `device` must outlive it.
+ *  @return MSX_E_STORE (no store, damaged, of another version, of no search yet), MSX_E_IO. */
+MSX_API msx_status msx_search_open(msx_search **out, msx_device *device, const char *store);
+
+/** Add a task that the caller evaluates, in any way: its costs come by msx_search_tell(). The tasks of a
+ *  search are all of data sets, or all the caller's. `name`: 1 to 200 bytes, without ',' and '='. */
+MSX_API msx_status msx_search_add_outside_task(msx_search *s, const char *name);
+
+/** Lease a trial for an evaluation by the caller: one whose lease has ended, else a new one. Its plan is
+ *  msx_search_trial_plan(). After "lease" seconds without msx_search_tell() others may be given the same
+ *  trial. Programs in any number may ask of one store, beside workers that run it.
+ *  @param trial receives the number, or -1.
+ *  @return MSX_OK, MSX_DONE_TRIALS (the option "trials" is reached, all are finished),
+ *  MSX_DONE_EXHAUSTED, MSX_DONE_WAITING (trials that run must be finished first; with "order" "free" only
+ *  when the number of trials is reached), MSX_E_STORE. */
+MSX_API msx_status msx_search_ask(msx_search *s, int64_t *trial);
+
+/** Tell what a trial is worth. The first answer counts, whoever gives it.
+ *  @param costs 1 - Dice, one per task, 0 to 1; NULL: the evaluation failed. @param error why; NULL: unsaid.
+ *  @return MSX_E_ARG: not asked for, told already, a cost that is not in 0..1 (NaN too). */
+MSX_API msx_status msx_search_tell(msx_search *s, int64_t trial, const double *costs,
+                                   const char *error);
 
 /** What has become of a trial. */
 typedef enum msx_trial_state {

@@ -235,6 +235,10 @@ static msx_status set_driver_option(msx__search_options *o, const char *name, co
     return keep_driver_option(o, driver, dot + 1, number);
 }
 
+const char *msx__options_key(size_t i) {
+    return i < N_OPTIONS ? table[i].key : NULL;
+}
+
 msx_status msx__options_set(msx__search_options *o, const char *key, const char *value) {
     const char *names[N_OPTIONS];
     for (size_t i = 0; i < N_OPTIONS; i++) {

@@ -33,6 +33,9 @@ typedef struct msx__search_options {
 msx_status msx__options_init(msx__search_options *o, msx_ctx *ctx);
 void msx__options_free(msx__search_options *o); /* accepts a zeroed struct */
 
+/* Keys in the order of the table, without those of drivers; NULL behind the last. */
+const char *msx__options_key(size_t i);
+
 msx_status msx__options_set(msx__search_options *o, const char *key, const char *value);
 
 /* The evaluator's part. */

@@ -9,6 +9,7 @@
 
 #define MAX_MODELS 65
 #define MAX_NAME   64
+#define MAX_TASK   200
 
 msx_status msx_search_create(msx_search **out, msx_device *device) {
     if (!out || !device) return MSX_E_ARG;
@@ -43,6 +44,7 @@ void msx__search_forget_trials(msx_search *s) {
 
 void msx_search_free(msx_search *s) {
     if (!s) return;
+    msx__search_free_asker(s);
     msx__store_close(s->store);
     msx__search_worker_free(&s->worker);
     msx_evaluator_free(s->evaluator);
@@ -72,8 +74,12 @@ static msx_status not_begun(const msx_search *s, const char *what) {
 msx_status msx_search_set(msx_search *s, const char *key, const char *value) {
     if (!s) return MSX_E_ARG;
     if (!key || !value) return msx__fail(s->ctx, MSX_E_ARG, "msx_search_set: NULL argument");
-    /* More trials may be asked of a search that has begun: it goes on where it stopped. */
-    if (strcmp(key, "trials") != 0) MSX_TRY(not_begun(s, key));
+    /* What does not define a search may change when it has begun: with more trials it goes on where it
+     * stopped. */
+    static const char *const later[] = {"trials", "lease", "worker"};
+    bool may = false;
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) may |= !strcmp(key, later[i]);
+    if (!may) MSX_TRY(not_begun(s, key));
     return msx__options_set(&s->options, key, value);
 }
 
@@ -119,30 +125,39 @@ msx_status msx_search_add_model(msx_search *s, const char *name, const char *pat
 
 /* ---- tasks ------------------------------------------------------------------------------------- */
 
-static msx_status add_task_name(msx_search *s, const msx_dataset *d, const char *label) {
+msx_status msx__search_add_task(msx_search *s, const char *name) {
+    for (int64_t i = 0; i < s->n_tasks; i++)
+        if (!strcmp(s->task_names[i], name))
+            return msx__fail(s->ctx, MSX_E_EXISTS, "task '%s' is there already", name);
+    char **names = msx__realloc(s->ctx, s->task_names, (size_t)s->n_tasks + 1, sizeof *names);
+    if (!names) return MSX_E_NOMEM;
+    s->task_names = names;
+    if (!(names[s->n_tasks] = msx__strdup(s->ctx, name))) return MSX_E_NOMEM;
+    s->n_tasks++;
+    return MSX_OK;
+}
+
+static msx_status mixed(const msx_search *s) {
+    return msx__fail(
+        s->ctx, MSX_E_ARG,
+        "tasks of data sets and tasks that the caller evaluates do not mix in a search");
+}
+
+static msx_status add_label(msx_search *s, const msx_dataset *d, const char *label) {
     msx__buffer name;
     msx__buffer_init(&name, s->ctx);
     msx__buffer_printf(&name, "%s/%s", d->name, label);
-    msx_status status = name.failed ? MSX_E_NOMEM : MSX_OK;
-    for (int64_t i = 0; status >= 0 && i < s->n_tasks; i++)
-        if (!strcmp(s->task_names[i], name.data))
-            status = msx__fail(s->ctx, MSX_E_EXISTS, "task '%s' is there already", name.data);
-    if (status < 0)
-        msx__buffer_free(&name);
-    else
-        s->task_names[s->n_tasks++] = name.data;
+    msx_status status = name.failed ? MSX_E_NOMEM : msx__search_add_task(s, name.data);
+    msx__buffer_free(&name);
     return status;
 }
 
 static msx_status collect_tasks(msx_search *s, msx__search_tasks *t, const char *const *tasks) {
-    char **names = msx__realloc(s->ctx, s->task_names, (size_t)s->n_tasks + t->n, sizeof *names);
-    if (!names) return MSX_E_NOMEM;
-    s->task_names = names;
     for (size_t i = 0; i < t->n; i++) {
         int64_t index = (int64_t)i;
         if (tasks) MSX_TRY(msx__dataset_find_task(&index, t->dataset, tasks[i]));
         t->labels[i] = msx_dataset_task(t->dataset, index);
-        MSX_TRY(add_task_name(s, t->dataset, t->labels[i]));
+        MSX_TRY(add_label(s, t->dataset, t->labels[i]));
     }
     return MSX_OK;
 }
@@ -152,6 +167,7 @@ msx_status msx_search_add_tasks(msx_search *s, const msx_dataset *d, const char 
     if (!s) return MSX_E_ARG;
     if (!d) return msx__fail(s->ctx, MSX_E_ARG, "msx_search_add_tasks: no data set given");
     MSX_TRY(not_begun(s, d->name));
+    if (s->outside) return mixed(s);
     int64_t before = s->n_tasks;
     msx__search_tasks *list = msx__realloc(s->ctx, s->added, s->n_added + 1, sizeof *s->added);
     if (!list) return MSX_E_NOMEM;
@@ -166,6 +182,20 @@ msx_status msx_search_add_tasks(msx_search *s, const msx_dataset *d, const char 
     }
     s->added[s->n_added++] = t;
     return MSX_OK;
+}
+
+msx_status msx_search_add_outside_task(msx_search *s, const char *name) {
+    if (!s) return MSX_E_ARG;
+    if (!name || !*name || strlen(name) > MAX_TASK)
+        return msx__fail(s->ctx, MSX_E_ARG, "the name of a task has 1 to %d bytes", MAX_TASK);
+    for (const unsigned char *c = (const unsigned char *)name; *c; c++)
+        if (*c < 32 || *c == 127 || *c == '=' || *c == ',')
+            return msx__fail(s->ctx, MSX_E_ARG,
+                             "task '%s': no control characters, '=' or ',' in a name", name);
+    MSX_TRY(not_begun(s, name));
+    if (s->n_added > 0) return mixed(s);
+    s->outside = true;
+    return msx__search_add_task(s, name);
 }
 
 int64_t msx_search_task_count(const msx_search *s) {

@@ -71,6 +71,7 @@ struct msx_search {
     size_t n_added;
     char **task_names; /* "Dataset/label" */
     int64_t n_tasks;
+    bool outside; /* the tasks are the caller's, who evaluates and tells */
 
     /* made by msx__search_prepare() */
     bool prepared;
@@ -78,7 +79,7 @@ struct msx_search {
     const char **model_names;
     msx_merger *merger;
     msx__merge_space space;
-    msx_evaluator *evaluator; /* calibration */
+    msx_evaluator *evaluator; /* calibration; NULL: trials are evaluated by the caller */
     msx__store *store;
     int64_t design_trials; /* what the initial design is sized by: the first run's trials */
     bool free_order;       /* a proposal sees whatever is finished; else by `batch` */
@@ -89,10 +90,31 @@ struct msx_search {
     msx__trial *trials; /* by number */
     int64_t n_trials, trials_capacity;
     int64_t n_finished;
+
+    struct msx__asker *asker; /* made by the first msx_search_ask() */
 };
 
 /* Open models and data, build the space, open the store and read its trials. Once. */
 msx_status msx__search_prepare(msx_search *s);
+
+/* Its parts that a search needs which was opened from its store. */
+msx_status msx__search_choose_optimizer(msx_search *s);
+msx_status msx__search_choose_batch(msx_search *s);
+msx_status msx__search_read_design(msx_search *s);
+/* A whole number of the store's `meta`; 0 when it is not there. */
+msx_status msx__search_read_number(msx_search *s, const char *key, int64_t least, int64_t most,
+                                   int64_t *out);
+
+/* Open the models and make the merger. A model whose digest is known already must have it still. */
+msx_status msx__search_open_models(msx_search *s);
+
+/* Add the name of a task. @return MSX_E_EXISTS */
+msx_status msx__search_add_task(msx_search *s, const char *name);
+
+/* MSX_E_ARG for a search whose trials are evaluated by the caller. */
+msx_status msx__search_needs_images(const msx_search *s);
+
+void msx__search_free_asker(msx_search *s);
 
 /* Keep what the store says of a trial: the next one, or news of a running one. Everything is copied. */
 msx_status msx__search_take_trial(msx_search *s, const msx__store_trial *t);

@@ -120,8 +120,7 @@ bool msx__run_is_complete(const msx_search *s) {
     return true;
 }
 
-/* One look at the store. @return MSX_OK with *number -1: nothing to do now. */
-static msx_status look(msx__runner *r, int64_t *number) {
+msx_status msx__run_look(msx__runner *r, int64_t *number) {
     msx_search *s = r->run->s;
     *number = -1;
     MSX_TRY(msx__search_read_trials(s));
@@ -140,7 +139,7 @@ static msx_status claim(msx__runner *r) {
     while (!run->stop) {
         MSX_TRY(msx__check_cancel(run->s->ctx));
         int64_t number, known = run->s->n_trials;
-        msx_status status = look(r, &number);
+        msx_status status = msx__run_look(r, &number);
         if (status != MSX_OK) return status;
         if (number >= 0) return begin_trial(r, number, run->s->trials[number].attempt);
         if (run->s->n_trials > known) { /* another was faster; there may be more to propose */

@@ -249,6 +249,7 @@ msx_status msx_search_finish(msx_search *s, msx_split split) {
     if (split != MSX_SPLIT_CALIBRATION && split != MSX_SPLIT_TEST)
         return msx__fail(s->ctx, MSX_E_ARG, "unknown split %d", (int)split);
     MSX_TRY(msx__search_prepare(s));
+    MSX_TRY(msx__search_needs_images(s));
     finish f = {.s = s};
     msx_status status = run(&f, split);
     for (int64_t i = 0; i < f.n_entries; i++) msx__free(s->ctx, f.entries[i].summaries);

@@ -15,6 +15,7 @@
 /* ---- data and models --------------------------------------------------------------------------- */
 
 static msx_status prepare_data(msx_search *s) {
+    if (s->outside) return MSX_OK;
     msx_eval_options options;
     MSX_TRY(msx__options_eval(&s->options, &options));
     MSX_TRY(msx_evaluator_create(&s->evaluator, s->ctx, MSX_SPLIT_CALIBRATION, &options));
@@ -52,14 +53,27 @@ static msx_status compare_encodings(msx_search *s) {
     return status;
 }
 
-static msx_status prepare_models(msx_search *s) {
+/* The digest of a model's file; one that is known already must be it. */
+static msx_status check_digest(const msx_search *s, msx__search_model *m) {
+    char now[MSX__SHA256_HEX];
+    MSX_TRY(msx_checkpoint_sha256(m->file, now));
+    if (*m->sha256 && strcmp(now, m->sha256) != 0)
+        return msx__fail(s->ctx, MSX_E_STORE,
+                         "%s: is not what '%s' was when the search began: SHA-256 %.16s..., was "
+                         "%.16s...; put that file back",
+                         m->path, m->name, now, m->sha256);
+    memcpy(m->sha256, now, sizeof now);
+    return MSX_OK;
+}
+
+msx_status msx__search_open_models(msx_search *s) {
     msx_checkpoint **files = msx__alloc(s->ctx, s->n_models, sizeof *files);
-    s->model_names = msx__alloc(s->ctx, s->n_models, sizeof *s->model_names);
+    if (!s->model_names) s->model_names = msx__alloc(s->ctx, s->n_models, sizeof *s->model_names);
     msx_status status = files && s->model_names ? MSX_OK : MSX_E_NOMEM;
     for (size_t i = 0; status >= 0 && i < s->n_models; i++) {
         msx__search_model *m = &s->models[i];
-        status = msx_checkpoint_open(&m->file, s->ctx, m->path);
-        if (status >= 0) status = msx_checkpoint_sha256(m->file, m->sha256);
+        if (!m->file) status = msx_checkpoint_open(&m->file, s->ctx, m->path);
+        if (status >= 0) status = check_digest(s, m);
         files[i] = m->file;
         s->model_names[i] = m->name;
     }
@@ -95,7 +109,7 @@ static msx_status prepare_space(msx_search *s) {
 
 /* ---- the optimizer's name and options ---------------------------------------------------------- */
 
-static msx_status choose_optimizer(msx_search *s) {
+msx_status msx__search_choose_optimizer(msx_search *s) {
     s->optimizer_name = *s->options.optimizer ? s->options.optimizer
                         : s->n_tasks == 1     ? "smac"
                                               : "parego";
@@ -165,6 +179,8 @@ static msx_status fill_rows(msx_search *s, definition *d) {
         for (size_t k = 0; k < s->added[i].n; k++, task++)
             d->tasks[task] = (msx__store_task){
                 s->task_names[task], msx_dataset_name(s->added[i].dataset), s->added[i].labels[k]};
+    for (; task < s->n_tasks; task++) /* those of the caller */
+        d->tasks[task] = (msx__store_task){s->task_names[task], "", s->task_names[task]};
     for (int64_t i = 0; i < s->space.n_groups; i++)
         d->groups[i] = (msx__store_group){.name = s->space.groups[i].name,
                                           .elements = s->space.groups[i].elements,
@@ -181,24 +197,28 @@ static msx_status fill_texts(msx_search *s, definition *d) {
         [N_GRANULARITY] = o->granularity,
         [N_PROMPT] = o->prompt_granularity,
         [N_DECODER] = o->decoder_granularity,
-        [N_IMAGES] = s->evaluator->n_images,
-        [N_OBJECTS] = s->evaluator->n_items,
+        [N_IMAGES] = s->outside ? 0 : s->evaluator->n_images,
+        [N_OBJECTS] = s->outside ? 0 : s->evaluator->n_items,
         [N_DEAD] = o->keep_dead_groups,
         [N_BATCH] = s->batch,
     };
     for (int i = 0; i < N_NUMBERS; i++)
         snprintf(d->numbers[i], NUMBER_TEXT, "%" PRId64, numbers[i]);
-    msx__evaluator_digest(s->evaluator, d->digest);
+    if (s->outside)
+        strcpy(d->digest, "outside");
+    else
+        msx__evaluator_digest(s->evaluator, d->digest);
     return driver_options_text(s, &d->driver_options);
 }
 
 /* A number of `meta`; 0 when it is not there. */
-static msx_status read_number(msx_search *s, const char *key, int64_t most, int64_t *out) {
+msx_status msx__search_read_number(msx_search *s, const char *key, int64_t least, int64_t most,
+                                   int64_t *out) {
     char *text;
     MSX_TRY(msx__store_read_meta(s->store, key, &text));
     char *end = text;
     long long number = text ? strtoll(text, &end, 10) : 0;
-    bool good = !text || (*text && !*end && number >= 1 && number <= most);
+    bool good = !text || (*text && !*end && number >= least && number <= most);
     msx__free(s->ctx, text);
     *out = number;
     if (good) return MSX_OK;
@@ -208,17 +228,17 @@ static msx_status read_number(msx_search *s, const char *key, int64_t most, int6
 
 /* How many trials are proposed from the same results: as asked, else as the store has it, else one for
  * each worker of who begins. */
-static msx_status choose_batch(msx_search *s) {
+msx_status msx__search_choose_batch(msx_search *s) {
     s->free_order = !strcmp(s->options.order, "free");
     s->batch = s->free_order ? 1 : s->options.batch;
-    if (s->batch == 0) MSX_TRY(read_number(s, "batch", MOST_BATCH, &s->batch));
+    if (s->batch == 0) MSX_TRY(msx__search_read_number(s, "batch", 1, MOST_BATCH, &s->batch));
     if (s->batch == 0) s->batch = s->options.workers;
     return MSX_OK;
 }
 
 static msx_status open_store(msx_search *s, definition *d) {
     MSX_TRY(msx__store_connect(&s->store, s->ctx, s->options.store));
-    MSX_TRY(choose_batch(s));
+    MSX_TRY(msx__search_choose_batch(s));
     MSX_TRY(fill_texts(s, d));
     MSX_TRY(fill_rows(s, d));
     const msx__search_options *o = &s->options;
@@ -255,7 +275,7 @@ static msx_status open_store(msx_search *s, definition *d) {
                            .n_tasks = (size_t)s->n_tasks,
                            .groups = d->groups,
                            .n_groups = (size_t)s->space.n_groups,
-                           .n_items = s->evaluator->n_items,
+                           .n_items = s->outside ? 0 : s->evaluator->n_items,
                            .space = s->space.space};
     return msx__store_join(s->store, &all);
 }
@@ -294,8 +314,8 @@ msx_status msx__search_read_trials(msx_search *s) {
 
 /* The initial design is sized by the trials of the first run: a longer search continues the same
  * sequence. */
-static msx_status read_design(msx_search *s) {
-    MSX_TRY(read_number(s, "trials", MOST_TRIALS, &s->design_trials));
+msx_status msx__search_read_design(msx_search *s) {
+    MSX_TRY(msx__search_read_number(s, "trials", 1, MOST_TRIALS, &s->design_trials));
     if (s->design_trials > 0) return MSX_OK;
     return msx__fail(s->ctx, MSX_E_STORE, "%s: is damaged: trials; start a new store",
                      msx__store_name(s->store));
@@ -311,6 +331,7 @@ static void forget(msx_search *s) {
     for (size_t i = 0; i < s->n_models; i++) {
         msx_checkpoint_free(s->models[i].file);
         s->models[i].file = NULL;
+        s->models[i].sha256[0] = 0;
     }
     s->store = NULL;
     s->evaluator = NULL;
@@ -326,12 +347,12 @@ msx_status msx__search_prepare(msx_search *s) {
                          "a search needs the base and at least one more model; %zu given",
                          s->n_models);
     if (s->n_tasks == 0) return msx__fail(s->ctx, MSX_E_ARG, "a search needs at least one task");
-    msx_status status = choose_optimizer(s);
-    if (status >= 0) status = prepare_models(s);
+    msx_status status = msx__search_choose_optimizer(s);
+    if (status >= 0) status = msx__search_open_models(s);
     if (status >= 0) status = prepare_data(s);
     if (status >= 0) status = prepare_space(s);
     if (status >= 0) status = prepare_store(s);
-    if (status >= 0) status = read_design(s);
+    if (status >= 0) status = msx__search_read_design(s);
     if (status >= 0) status = msx__search_read_trials(s);
     if (status < 0) {
         forget(s);

@@ -174,7 +174,7 @@ static msx_status outcome_of(const msx__run *run) {
     return status;
 }
 
-static void init_locks(msx__run *run) {
+void msx__run_init_locks(msx__run *run) {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -185,22 +185,27 @@ static void init_locks(msx__run *run) {
     pthread_condattr_destroy(&monotonic);
 }
 
-static void free_run(msx__run *run) {
-    for (int i = 0; i < run->n_runners; i++) free_runner(&run->runners[i]);
-    msx__free(run->s->ctx, run->runners);
-    msx__proposer_free(&run->proposer);
+void msx__run_free_locks(msx__run *run) {
     pthread_mutex_destroy(&run->lock);
     pthread_mutex_destroy(&run->beat_lock);
     pthread_cond_destroy(&run->event);
     pthread_cond_destroy(&run->beat_event);
 }
 
+static void free_run(msx__run *run) {
+    for (int i = 0; i < run->n_runners; i++) free_runner(&run->runners[i]);
+    msx__free(run->s->ctx, run->runners);
+    msx__proposer_free(&run->proposer);
+    msx__run_free_locks(run);
+}
+
 msx_status msx_search_run(msx_search *s) {
     if (!s) return MSX_E_ARG;
     MSX_TRY(msx__search_prepare(s));
+    MSX_TRY(msx__search_needs_images(s));
     if (msx__run_is_complete(s)) return MSX_DONE_TRIALS;
     msx__run run = {.s = s, .best = -1};
-    init_locks(&run);
+    msx__run_init_locks(&run);
     msx_status status = begin(&run);
     if (status >= 0) status = run_all(&run);
     if (status >= 0) status = outcome_of(&run);

@@ -81,11 +81,18 @@ typedef struct msx__run {
     bool beats, beat_stops;
 } msx__run;
 
+void msx__run_init_locks(msx__run *run);
+void msx__run_free_locks(msx__run *run);
+
 /* ---- claims (search_claim.c) --------------------------------------------------------------------- */
 
 /* Give a runner its next trial: one that was left behind, else a new one; waits while there is none.
  * @return MSX_OK (runner->number, x, plan), MSX_DONE_TRIALS, MSX_DONE_EXHAUSTED. */
 msx_status msx__run_claim(msx__runner *r);
+
+/* One look at the store for a trial, without waiting; *number -1: nothing to do now. The run's lock is held.
+ * @return as msx__run_claim(). */
+msx_status msx__run_look(msx__runner *r, int64_t *number);
 
 /* All trials that were asked for are finished. */
 bool msx__run_is_complete(const msx_search *s);

@@ -24,8 +24,9 @@ msx_status msx_search_write(msx_search *s, int64_t trial, const char *checkpoint
     msx_plan *plan;
     MSX_TRY(msx_search_trial_plan(&plan, s, trial));
     msx_status status = MSX_OK;
-    if (!s->trials[trial].costs)
+    if (s->trials[trial].state == MSX__STORE_FAILED)
         status = msx__fail(s->ctx, MSX_E_ARG, "trial %" PRId64 " has failed", trial);
+    if (status >= 0 && checkpoint_path && !s->merger) status = msx__search_open_models(s);
     if (status >= 0 && checkpoint_path) status = write_checkpoint(s, plan, checkpoint_path);
     if (status >= 0 && plan_path) status = msx_plan_save(plan, plan_path);
     msx_plan_free(plan);

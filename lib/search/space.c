@@ -121,19 +121,16 @@ static msx_status add_group(msx__merge_space *s, int64_t group, const char *cons
     return MSX_OK;
 }
 
-static msx_status build(msx__merge_space *s, const msx_merger *merger, const char *methods,
-                        bool keep_dead) {
+/* The columns of all groups that are searched. */
+static msx_status build(msx__merge_space *s, const char *methods) {
     MSX_TRY(msx__methods_parse(&s->methods, &s->n_methods, s->ctx, methods));
-    MSX_TRY(msx__space_groups(&s->groups, &s->n_groups, s->ctx, merger, &s->granularity));
     MSX_TRY(msx_space_create(&s->space, s->ctx));
     const char **choices = msx__alloc(s->ctx, s->n_methods, sizeof *choices);
     if (!choices) return MSX_E_NOMEM;
     for (size_t m = 0; m < s->n_methods; m++) choices[m] = s->methods[m]->name;
     msx_status status = MSX_OK;
-    for (int64_t i = 0; status >= 0 && i < s->n_groups; i++) {
-        if (keep_dead) s->groups[i].state = MSX__GROUP_SEARCHED;
+    for (int64_t i = 0; status >= 0 && i < s->n_groups; i++)
         if (s->groups[i].state == MSX__GROUP_SEARCHED) status = add_group(s, i, choices);
-    }
     msx__free(s->ctx, choices);
     MSX_TRY(status);
     bool differ = false;
@@ -155,7 +152,25 @@ msx_status msx__merge_space_create(msx__merge_space *out, msx_ctx *ctx, const ms
                                    bool keep_dead) {
     *out = (msx__merge_space){
         .ctx = ctx, .models = models, .n_models = n_models, .granularity = *granularity};
-    msx_status status = build(out, merger, methods, keep_dead);
+    msx_status status =
+        msx__space_groups(&out->groups, &out->n_groups, ctx, merger, &out->granularity);
+    for (int64_t i = 0; status >= 0 && keep_dead && i < out->n_groups; i++)
+        out->groups[i].state = MSX__GROUP_SEARCHED;
+    if (status >= 0) status = build(out, methods);
+    if (status < 0) msx__merge_space_free(out);
+    return status;
+}
+
+msx_status msx__merge_space_restore(msx__merge_space *out, msx_ctx *ctx, msx__space_group *groups,
+                                    int64_t n_groups, const char *const *models, size_t n_models,
+                                    const msx_granularity *granularity, const char *methods) {
+    *out = (msx__merge_space){.ctx = ctx,
+                              .models = models,
+                              .n_models = n_models,
+                              .granularity = *granularity,
+                              .groups = groups,
+                              .n_groups = n_groups};
+    msx_status status = build(out, methods);
     if (status < 0) msx__merge_space_free(out);
     return status;
 }

@@ -11,8 +11,9 @@
 
 typedef enum msx__group_state {
     MSX__GROUP_SEARCHED,
-    MSX__GROUP_EQUAL,    /* all models are bit-equal: any merge gives the same */
-    MSX__GROUP_UNREACHED /* what differs cannot reach mask 0 under box prompts */
+    MSX__GROUP_EQUAL,     /* all models are bit-equal: any merge gives the same */
+    MSX__GROUP_UNREACHED, /* what differs cannot reach mask 0 under box prompts */
+    MSX__GROUP_STATES
 } msx__group_state;
 
 typedef struct msx__space_group {
@@ -51,6 +52,11 @@ msx_status msx__merge_space_create(msx__merge_space *out, msx_ctx *ctx, const ms
                                    const char *const *models, size_t n_models,
                                    const msx_granularity *granularity, const char *methods,
                                    bool keep_dead);
+/* The same space from groups whose state is known, without the models. The groups are taken over, also
+ * after a failure. */
+msx_status msx__merge_space_restore(msx__merge_space *out, msx_ctx *ctx, msx__space_group *groups,
+                                    int64_t n_groups, const char *const *models, size_t n_models,
+                                    const msx_granularity *granularity, const char *methods);
 void msx__merge_space_free(msx__merge_space *s); /* accepts a zeroed struct */
 
 /* The plan of a configuration. Groups that are not searched have no entry: they stay the base's. */

@@ -227,14 +227,27 @@ static msx_status compare(msx__store *s, void *payload) {
     return msx__store_compare(s, payload);
 }
 
-msx_status msx__store_join(msx__store *s, const msx__definition *d) {
+static void take_sizes(msx__store *s, const msx__definition *d) {
     s->n_parameters = msx_space_count(d->space);
     s->n_tasks = (int64_t)d->n_tasks;
     s->n_items = d->n_items;
+}
+
+msx_status msx__store_join(msx__store *s, const msx__definition *d) {
+    take_sizes(s, d);
     const msx__sql_driver *driver = s->db->driver;
     if (s->fresh) MSX_TRY(msx__store_transact(s, driver->begin_write, create, (void *)d));
     s->fresh = false;
     return msx__store_transact(s, driver->begin_read, compare, (void *)d);
+}
+
+static msx_status compare_space(msx__store *s, void *payload) {
+    return msx__store_compare_space(s, payload);
+}
+
+msx_status msx__store_resume(msx__store *s, const msx__definition *d) {
+    take_sizes(s, d);
+    return msx__store_transact(s, s->db->driver->begin_read, compare_space, (void *)d);
 }
 
 msx_status msx__store_open(msx__store **out, msx_ctx *ctx, const char *where,
@@ -257,6 +270,10 @@ const char *msx__store_name(const msx__store *s) {
 void msx__store_set_patience(msx__store *s, double seconds) {
     s->patience = seconds;
     if (s->db->driver->set_patience) s->db->driver->set_patience(s->db, seconds);
+}
+
+bool msx__store_is_fresh(const msx__store *s) {
+    return s->fresh;
 }
 
 bool msx__store_is_shared(const msx__store *s) {

@@ -62,7 +62,25 @@ msx_status msx__store_read_meta(msx__store *s, const char *key, char **out);
 /* Make it the store of a search, or see that it is: MSX_E_STORE says what differs. */
 msx_status msx__store_join(msx__store *s, const msx__definition *d);
 
-/* Both. */
+/* Go on with the search that it is of, whatever that is: `d` needs only space, n_tasks and n_items, and the
+ * space must be the stored one. MSX_E_STORE: it is of no search yet, or damaged. */
+msx_status msx__store_resume(msx__store *s, const msx__definition *d);
+
+/* The rows of a table in order: three texts and a number, see store_lists.c. A negative status of `each`
+ * ends the reading. */
+typedef enum msx__store_list {
+    MSX__STORE_MODELS, /* name, path, sha256; index */
+    MSX__STORE_TASKS,  /* name, dataset, label; index */
+    MSX__STORE_GROUPS  /* name, state, name; elements */
+} msx__store_list;
+typedef msx_status (*msx__store_row_fn)(const char *const texts[3], int64_t number, void *payload);
+msx_status msx__store_read_list(msx__store *s, msx__store_list list, msx__store_row_fn each,
+                                void *payload);
+
+/* True when no search has made it its store yet. */
+bool msx__store_is_fresh(const msx__store *s);
+
+/* msx__store_connect() and msx__store_join(). */
 msx_status msx__store_open(msx__store **out, msx_ctx *ctx, const char *where,
                            const msx__definition *d);
 void msx__store_close(msx__store *s); /* accepts NULL */

@@ -201,6 +201,13 @@ static msx_status compare_rows(msx__store *s, const msx__definition *d, const ch
     return status;
 }
 
+msx_status msx__store_compare_space(msx__store *s, const msx__definition *d) {
+    return compare_rows(
+        s, d, "parameter",
+        "SELECT name || ', ' || kind || ', ' || choices FROM parameters ORDER BY idx",
+        msx_space_count(d->space), parameter_text);
+}
+
 msx_status msx__store_compare(msx__store *s, const msx__definition *d) {
     for (size_t i = 0; i < d->n_meta; i++)
         if (d->meta[i].defines) MSX_TRY(compare_meta(s, d->meta[i].key, d->meta[i].value));
@@ -213,10 +220,7 @@ msx_status msx__store_compare(msx__store *s, const msx__definition *d) {
         s, d, "group",
         "SELECT name || ', ' || elements || ' elements, ' || state FROM groups ORDER BY idx",
         (int64_t)d->n_groups, group_text));
-    MSX_TRY(
-        compare_rows(s, d, "parameter",
-                     "SELECT name || ', ' || kind || ', ' || choices FROM parameters ORDER BY idx",
-                     msx_space_count(d->space), parameter_text));
+    MSX_TRY(msx__store_compare_space(s, d));
     char identity[MSX__SHA256_HEX];
     msx__definition_identity(d, identity);
     return compare_meta(s, "identity", identity);

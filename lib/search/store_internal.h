@@ -43,6 +43,7 @@ msx_status msx__store_damaged(msx__store *s, const char *format, ...) MSX_PRINTF
 
 /* Compare what is stored with `d`; write it (store_definition.c). */
 msx_status msx__store_compare(msx__store *s, const msx__definition *d);
+msx_status msx__store_compare_space(msx__store *s, const msx__definition *d);
 msx_status msx__store_write_definition(msx__store *s, const msx__definition *d);
 
 /* Names of states, and doubles as their little-endian bytes (store_trials.c). */

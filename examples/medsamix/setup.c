@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "setup.h"
+
+#include <string.h>
+
+/* Options of the program that are options of the search under the same name. */
+static const char *const passed_on[] = {
+    "trials",
+    "seed",
+    "granularity",
+    "prompt-granularity",
+    "decoder-granularity",
+    "optimizer",
+    "methods",
+    "preset",
+    "store",
+    "box-preset",
+    "slice-axis",
+    "intensity",
+    "min-object",
+    "unit",
+    "empty",
+    "workers",
+    "batch",
+    "order",
+    "lease",
+    "worker",
+};
+
+static msx_status pass_options(program *p, msx_search *search) {
+    for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++) {
+        char key[64];
+        const char *value = option_text(p, passed_on[i]);
+        if (!value) continue;
+        snprintf(key, sizeof key, "%s", passed_on[i]);
+        for (char *c = key; *c; c++)
+            if (*c == '-') *c = '_';
+        msx_status status = msx_search_set(search, key, value);
+        if (status < 0) return status;
+    }
+    return option_given(p, "keep-dead-groups") ? msx_search_set(search, "keep_dead_groups", "1")
+                                               : MSX_OK;
+}
+
+static int pass_pairs(program *p, msx_search *search) {
+    for (size_t i = 0; i < option_count(p, "set"); i++) {
+        const char *key, *value;
+        int code = option_pair(p, "set", i, &key, &value);
+        if (code) return code;
+        if (!key) return program_usage(p, "--set: '%s' is not KEY=VALUE", value);
+        code = program_status(p, msx_search_set(search, key, value));
+        if (code) return code;
+    }
+    for (size_t i = 0; i < option_count(p, "model"); i++) {
+        const char *name, *file;
+        int code = option_pair(p, "model", i, &name, &file);
+        if (code) return code;
+        if (!name) return program_usage(p, "--model: '%s' has no name; write NAME=FILE", file);
+        code = program_status(p, msx_search_add_model(search, name, file));
+        if (code) return code;
+    }
+    return PROGRAM_DONE;
+}
+
+int setup_search(program *p, msx_search *search) {
+    int code = program_status(p, pass_options(p, search));
+    if (!code)
+        code = program_status(p, msx_search_add_model(search, "base", option_text(p, "base")));
+    return code ? code : pass_pairs(p, search);
+}
