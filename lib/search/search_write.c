@@ -25,7 +25,9 @@ msx_status msx_search_write(msx_search *s, int64_t trial, const char *checkpoint
     MSX_TRY(msx_search_trial_plan(&plan, s, trial));
     msx_status status = MSX_OK;
     if (!s->trials[trial].costs)
-        status = msx__fail(s->ctx, MSX_E_ARG, "trial %" PRId64 " has failed", trial);
+        status = msx__fail(s->ctx, MSX_E_ARG, "trial %" PRId64 " has %s", trial,
+                           s->trials[trial].state == MSX__STORE_RUNNING ? "not been finished"
+                                                                        : "failed");
     if (status >= 0 && checkpoint_path) status = write_checkpoint(s, plan, checkpoint_path);
     if (status >= 0 && plan_path) status = msx_plan_save(plan, plan_path);
     msx_plan_free(plan);
