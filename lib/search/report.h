@@ -126,6 +126,7 @@ typedef struct report_worth {
 typedef struct report {
     msx_ctx *ctx;
     const char *path; /* of the store, for messages */
+    char *name;       /* the same where it is not what the caller gave */
 
     report_meta *meta;
     report_model *models;

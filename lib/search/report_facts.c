@@ -201,6 +201,8 @@ static const struct {
     {"min_object", "--min-object"},
     {"unit", "--unit"},
     {"empty", "--empty"},
+    {"order", "--order"},
+    {"batch", "--batch"},
 };
 
 static void line(msx__buffer *b, const char *option, const char *value) {
@@ -228,7 +230,7 @@ static bool seen_before(const report *r, int64_t i) {
 }
 
 static void command(msx__buffer *b, const report *r) {
-    const char *slash = strrchr(r->path, '/');
+    const char *slash = strstr(r->path, "://") ? NULL : strrchr(r->path, '/');
     msx__buffer_text(b, "<pre><code>medsamix search");
     for (int64_t i = 0; i < r->n_models; i++) {
         msx__buffer_text(b, i ? " \\\n  --model " : " \\\n  --base ");

@@ -3,6 +3,7 @@
  * SQLite's defences on, every value is checked for type, size and range, and nothing else of its
  * schema (views, triggers) is used. */
 #include "search/report.h"
+#include "search/store.h"
 
 #include "core/file.h"
 
@@ -409,25 +410,42 @@ static msx_status load_all(report *r, sqlite3 *db) {
     return load_configurations(r, db);
 }
 
+static msx_status load_from(report *r, sqlite3 *db) {
+    sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_limit(db, SQLITE_LIMIT_LENGTH, 2 * MOST_PICTURE);
+    sqlite3_busy_timeout(db, 5000); /* a search may be writing its next trial */
+    sqlite3_progress_handler(db, 100000, stop_when_cancelled, r->ctx);
+    /* One transaction: all tables at the same moment of a running search. */
+    if (sqlite3_exec(db, "PRAGMA cell_size_check = 1; BEGIN", NULL, NULL, NULL))
+        return database_error(r, db, "meta");
+    return load_all(r, db);
+}
+
+static msx_status load_file(report *r) {
+    sqlite3 *db = NULL;
+    MSX_TRY(check_file(r));
+    msx_status status = MSX_OK;
+    if (sqlite3_open_v2(r->path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL))
+        status = db ? database_error(r, db, "meta") : msx__nomem(r->ctx, 1);
+    if (status == MSX_OK) status = load_from(r, db);
+    sqlite3_close(db);
+    return status;
+}
+
+/* A server's store is copied into memory; its name is without the password. */
+static msx_status load_copy(report *r) {
+    msx__store *copy;
+    MSX_TRY(msx__store_copy(&copy, r->ctx, r->path, &r->name));
+    r->path = r->name;
+    msx_status status = load_from(r, msx__store_sqlite(copy));
+    msx__store_close(copy);
+    return status;
+}
+
 msx_status report_load(report *r, msx_ctx *ctx, const char *path) {
     *r = (report){.ctx = ctx, .path = path};
-    MSX_TRY(check_file(r));
-    sqlite3 *db = NULL;
-    msx_status status = MSX_OK;
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL))
-        status = db ? database_error(r, db, "meta") : msx__nomem(ctx, 1);
-    if (status == MSX_OK) {
-        sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-        sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-        sqlite3_limit(db, SQLITE_LIMIT_LENGTH, 2 * MOST_PICTURE);
-        sqlite3_busy_timeout(db, 5000); /* a search may be writing its next trial */
-        sqlite3_progress_handler(db, 100000, stop_when_cancelled, ctx);
-        /* One transaction: all tables at the same moment of a running search. */
-        if (sqlite3_exec(db, "PRAGMA cell_size_check = 1; BEGIN", NULL, NULL, NULL))
-            status = database_error(r, db, "meta");
-    }
-    if (status == MSX_OK) status = load_all(r, db);
-    sqlite3_close(db);
+    msx_status status = strstr(path, "://") ? load_copy(r) : load_file(r);
     return status == MSX_OK ? report_measure_groups(r) : status;
 }
 
@@ -447,6 +465,7 @@ void report_free(report *r) {
     }
     for (int64_t i = 0; i < r->n_plans; i++) msx_plan_free(r->plans[i]);
     msx__free(r->ctx, r->plans);
+    msx__free(r->ctx, r->name);
     msx__free(r->ctx, r->costs);
     msx__free(r->ctx, r->best);
     msx__free(r->ctx, r->ranks);

@@ -85,6 +85,13 @@ msx_status msx__store_open(msx__store **out, msx_ctx *ctx, const char *where,
                            const msx__definition *d);
 void msx__store_close(msx__store *s); /* accepts NULL */
 
+/* Copy a store, all of it at one moment, into one in memory. `name`: what to call it in messages; released
+ * with msx__free. @return MSX_E_IO when there is none. */
+msx_status msx__store_copy(msx__store **out, msx_ctx *ctx, const char *where, char **name);
+
+/* SQLite's connection of a store in a file or in memory. */
+struct sqlite3 *msx__store_sqlite(const msx__store *s);
+
 /* What to call it in messages: without a password. */
 const char *msx__store_name(const msx__store *s);
 

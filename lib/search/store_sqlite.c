@@ -5,7 +5,7 @@
  * what a killed process left half-written is undone by whoever opens the file next. Transactions that
  * write are short and take their lock at once (BEGIN IMMEDIATE), so that several processes wait for each
  * other instead of failing. */
-#include "search/sql.h"
+#include "search/store_internal.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -246,6 +246,10 @@ static msx_status sqlite_check(msx__sql *db) {
                            found ? found : "?");
     sqlite3_finalize(q);
     return status;
+}
+
+struct sqlite3 *msx__store_sqlite(const msx__store *s) {
+    return s->db->driver == &msx__sqlite ? handle(s->db) : NULL;
 }
 
 const msx__sql_driver msx__sqlite = {

@@ -72,6 +72,12 @@ start_server || { echo "the server does not start again"; exit 1; }
 wait $pid || { echo "a restarted server ends the search: $(cat "$folder/errors")"; exit 1; }
 [ "$(query "$server#restarted" "SELECT count(*) FROM trials WHERE state = 'done'")" = $trials ] || { echo "trials are missing"; exit 1; }
 
+# ---- its report, which is as that of a file ----
+"$msx" report "$server#restarted" -o "$folder/server.html" -q 2>"$folder/errors" || { echo "no report: $(cat "$folder/errors")"; exit 1; }
+grep -q -- "--store .*postgresql://tester@/postgres#restarted" "$folder/server.html" || { echo "the report does not name its store"; exit 1; }
+"$msx" report "$server#nothing" -o "$folder/never.html" -q 2>"$folder/errors"
+[ $? = 3 ] && grep -q "there is no store of a search" "$folder/errors" || { echo "a report of nothing: $(cat "$folder/errors")"; exit 1; }
+
 # ---- what is wrong is said ----
 (seed=6; search "$server#restarted" --workers 1) >/dev/null 2>"$folder/errors"
 [ $? = 3 ] && grep -q "seed is '5' there and '6' here" "$folder/errors" || { echo "another seed: $(cat "$folder/errors")"; exit 1; }
