@@ -38,11 +38,15 @@ int datasets_options(program *p, msx_eval_options *out);
          .many = true,                                                                             \
          .argument = "LABEL",                                                                      \
          .help = "label to segment, or DATASET/LABEL (all)"},                                      \
-        {.name = "preset",                                                                         \
-         .kind = OPTION_TEXT,                                                                      \
-         .argument = "NAME",                                                                       \
-         .choices = PROGRAM_PRESETS,                                                               \
-         .help = "preprocessing: " PROGRAM_PRESETS " (sam)"},                                      \
+        EVALUATION_OPTIONS
+
+/* How slices are cut, prompted and scored. */
+#define EVALUATION_OPTIONS                                                                         \
+    {.name = "preset",                                                                             \
+     .kind = OPTION_TEXT,                                                                          \
+     .argument = "NAME",                                                                           \
+     .choices = PROGRAM_PRESETS,                                                                   \
+     .help = "preprocessing: " PROGRAM_PRESETS " (sam)"},                                          \
         {.name = "box-preset",                                                                     \
          .kind = OPTION_TEXT,                                                                      \
          .argument = "NAME",                                                                       \

@@ -7,9 +7,9 @@
 
 /* In the order of the help. */
 static const program_verb *const verbs[] = {
-    &verb_inspect, &verb_convert, &verb_diff,   &verb_merge,  &verb_segment,
-    &verb_eval,    &verb_score,   &verb_search, &verb_ask,    &verb_tell,
-    &verb_best,    &verb_front,   &verb_report, &verb_doctor,
+    &verb_inspect, &verb_convert, &verb_diff,   &verb_merge,      &verb_segment,
+    &verb_eval,    &verb_score,   &verb_search, &verb_ask,        &verb_tell,
+    &verb_best,    &verb_front,   &verb_report, &verb_experiment, &verb_doctor,
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
@@ -22,7 +22,8 @@ static void print_help(FILE *to) {
           "Merge, run and score Segment Anything models, and search for the merge that segments\n"
           "your images best. For research; not a medical device.\n\nverbs:\n",
           to);
-    for (int i = 0; i < N_VERBS; i++) fprintf(to, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
+    for (int i = 0; i < N_VERBS; i++)
+        fprintf(to, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
     fputs(
         "\n'medsamix VERB -h' explains a verb; 'medsamix --version' says what this is.\n"
         "\nexit codes: 0 done; 2 usage; 3 an input is bad; 4 some cases failed; 5 a limit was hit;"
