@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The searches of a study: each has a store, and a page about it, under FOLDER/cells. */
 #include "experiment.h"
+#include "setup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -94,39 +95,13 @@ void study_cells_free(study *s) {
 
 /* ---- one search ------------------------------------------------------------------------------------- */
 
-/* Options of the program that are options of the search. */
-static const char *const passed_on[] = {
-    "trials", "methods",    "optimizer",  "prompt-granularity", "decoder-granularity",
-    "preset", "box-preset", "slice-axis", "intensity",          "min-object",
-    "unit",   "empty",
-};
-
-static msx_status pass_options(study *s, msx_search *search, const study_cell *c) {
-    char key[64], seed[32];
-    msx_status status = msx_search_set(search, "granularity", c->granularity);
+/* What the cell says instead of the program. */
+static msx_status set_cell(msx_search *search, const study_cell *c, const char *store) {
+    char seed[32];
     snprintf(seed, sizeof seed, "%lld", (long long)c->seed);
+    msx_status status = msx_search_set(search, "granularity", c->granularity);
     if (status >= 0) status = msx_search_set(search, "seed", seed);
-    for (size_t i = 0; status >= 0 && i < sizeof passed_on / sizeof *passed_on; i++) {
-        const char *value = option_text(s->p, passed_on[i]);
-        if (!value) continue;
-        snprintf(key, sizeof key, "%s", passed_on[i]);
-        for (char *at = key; *at; at++)
-            if (*at == '-') *at = '_';
-        status = msx_search_set(search, key, value);
-    }
-    return status;
-}
-
-static int pass_pairs(study *s, msx_search *search) {
-    for (size_t i = 0; i < option_count(s->p, "set"); i++) {
-        const char *key, *value;
-        int code = option_pair(s->p, "set", i, &key, &value);
-        if (code) return code;
-        if (!key) return program_usage(s->p, "--set: '%s' is not KEY=VALUE", value);
-        code = study_status(s, msx_search_set(search, key, value));
-        if (code) return code;
-    }
-    return PROGRAM_DONE;
+    return status >= 0 ? msx_search_set(search, "store", store) : status;
 }
 
 static msx_status add_inputs(study *s, msx_search *search, const study_cell *c) {
@@ -168,9 +143,8 @@ static int keep_best(study *s, msx_search *search, study_cell *c) {
 static int run_search(study *s, study_cell *c, const char *store) {
     msx_search *search = NULL;
     int code = study_status(s, msx_search_create(&search, s->device));
-    if (!code) code = study_status(s, pass_options(s, search, c));
-    if (!code) code = pass_pairs(s, search);
-    if (!code) code = study_status(s, msx_search_set(search, "store", store));
+    if (!code) code = setup_options(s->p, search);
+    if (!code) code = study_status(s, set_cell(search, c, store));
     if (!code) code = study_status(s, add_inputs(s, search, c));
     if (!code) code = study_status(s, msx_search_run(search));
     if (!code) code = keep_best(s, search, c);

@@ -79,12 +79,8 @@ typedef struct program_verb {
 
 /* One file each; main.c lists them. */
 extern const program_verb verb_inspect, verb_convert, verb_diff, verb_merge, verb_segment,
-<<<<<<< HEAD
     verb_eval, verb_score, verb_search, verb_ask, verb_tell, verb_best, verb_front, verb_report,
-    verb_doctor;
-=======
-    verb_eval, verb_score, verb_search, verb_report, verb_doctor, verb_experiment;
->>>>>>> 8a662b7 (program: the paper's experiments as commands)
+    verb_experiment, verb_doctor;
 
 struct program {
     msx_ctx *ctx;

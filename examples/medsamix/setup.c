@@ -27,7 +27,19 @@ static const char *const passed_on[] = {
     "worker",
 };
 
+int setup_device(program *p, msx_device **out) {
+    const char *devices = option_or(p, "device", "cpu");
+    char first[64];
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(devices, ","), devices);
+    return program_device_named(p, first, out);
+}
+
 static msx_status pass_options(program *p, msx_search *search) {
+    const char *devices = option_or(p, "device", "cpu");
+    if (strchr(devices, ',')) {
+        msx_status status = msx_search_set(search, "devices", devices);
+        if (status < 0) return status;
+    }
     for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++) {
         char key[64];
         const char *value = option_text(p, passed_on[i]);
@@ -51,20 +63,27 @@ static int pass_pairs(program *p, msx_search *search) {
         code = program_status(p, msx_search_set(search, key, value));
         if (code) return code;
     }
-    for (size_t i = 0; i < option_count(p, "model"); i++) {
-        const char *name, *file;
-        int code = option_pair(p, "model", i, &name, &file);
-        if (code) return code;
-        if (!name) return program_usage(p, "--model: '%s' has no name; write NAME=FILE", file);
-        code = program_status(p, msx_search_add_model(search, name, file));
-        if (code) return code;
-    }
     return PROGRAM_DONE;
 }
 
-int setup_search(program *p, msx_search *search) {
+static int add_models(program *p, msx_search *search) {
+    int code = program_status(p, msx_search_add_model(search, "base", option_text(p, "base")));
+    for (size_t i = 0; !code && i < option_count(p, "model"); i++) {
+        const char *name, *file;
+        code = option_pair(p, "model", i, &name, &file);
+        if (!code && !name)
+            code = program_usage(p, "--model: '%s' has no name; write NAME=FILE", file);
+        if (!code) code = program_status(p, msx_search_add_model(search, name, file));
+    }
+    return code;
+}
+
+int setup_options(program *p, msx_search *search) {
     int code = program_status(p, pass_options(p, search));
-    if (!code)
-        code = program_status(p, msx_search_add_model(search, "base", option_text(p, "base")));
     return code ? code : pass_pairs(p, search);
+}
+
+int setup_search(program *p, msx_search *search) {
+    int code = setup_options(p, search);
+    return code ? code : add_models(p, search);
 }

@@ -5,7 +5,76 @@
 
 #include "program.h"
 
-/* --base, --model, --set, and every option that is one of the search. */
+/* --device may name several, for the workers in turn: open the first one. */
+int setup_device(program *p, msx_device **out);
+/* --set, the devices, and every option of the verb that is one of the search. */
+int setup_options(program *p, msx_search *search);
+/* These, --base and --model. */
 int setup_search(program *p, msx_search *search);
+
+/* Entries for the tables of verbs that search. */
+#define SETUP_OPTIONS                                                                              \
+    {.name = "workers",                                                                            \
+     .kind = OPTION_INT,                                                                           \
+     .lower = 1,                                                                                   \
+     .upper = 256,                                                                                 \
+     .argument = "N",                                                                              \
+     .help =                                                                                       \
+         "trials to run at once in this process; --device NAME,NAME gives them devices in turn "   \
+         "(1)"},                                                                                   \
+        {.name = "batch",                                                                          \
+         .kind = OPTION_INT,                                                                       \
+         .lower = 1,                                                                               \
+         .upper = 1024,                                                                            \
+         .argument = "B",                                                                          \
+         .help = "trials that are proposed from the same results, so that B can run at once (the " \
+                 "store's, or --workers)"},                                                        \
+        {.name = "order",                                                                          \
+         .kind = OPTION_TEXT,                                                                      \
+         .argument = "ORDER",                                                                      \
+         .choices = "batch|free",                                                                  \
+         .help = "batch: the same trials for any number of workers; free: nobody waits (batch)"},  \
+        {.name = "trials",                                                                         \
+         .kind = OPTION_INT,                                                                       \
+         .lower = 1,                                                                               \
+         .upper = 1e6,                                                                             \
+         .argument = "N",                                                                          \
+         .help = "merges to try (120)"},                                                           \
+        {.name = "methods",                                                                        \
+         .kind = OPTION_TEXT,                                                                      \
+         .argument = "LIST",                                                                       \
+         .help =                                                                                   \
+             "merge methods of docs/methods.md, with commas (linear,task_arithmetic,ties,slerp)"}, \
+        {.name = "optimizer",                                                                      \
+         .kind = OPTION_TEXT,                                                                      \
+         .argument = "NAME",                                                                       \
+         .help = "smac, parego, random or sobol (smac for one task, parego for several)"},         \
+        {.name = "set",                                                                            \
+         .kind = OPTION_TEXT,                                                                      \
+         .many = true,                                                                             \
+         .argument = "KEY=VALUE",                                                                  \
+         .help = "option of the optimizer, as in smac.trees=20"},                                  \
+        {.name = "granularity",                                                                    \
+         .kind = OPTION_INT,                                                                       \
+         .lower = 1,                                                                               \
+         .upper = 4,                                                                               \
+         .argument = "G",                                                                          \
+         .help = "encoder blocks that share one group (2)"},                                       \
+        {.name = "prompt-granularity",                                                             \
+         .kind = OPTION_INT,                                                                       \
+         .lower = 1,                                                                               \
+         .upper = 4,                                                                               \
+         .argument = "G",                                                                          \
+         .help = "the same for the rows of the prompt encoder (1)"},                               \
+        {.name = "decoder-granularity",                                                            \
+         .kind = OPTION_INT,                                                                       \
+         .lower = 1,                                                                               \
+         .upper = 4,                                                                               \
+         .argument = "G",                                                                          \
+         .help = "the same for the rows of the mask decoder (1)"},                                 \
+    {                                                                                              \
+        .name = "keep-dead-groups", .kind = OPTION_FLAG,                                           \
+        .help = "search groups that cannot change a mask, too"                                     \
+    }
 
 #endif

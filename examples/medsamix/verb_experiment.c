@@ -2,6 +2,7 @@
 /* medsamix experiment: the experiments of the MedSAMix paper (arXiv 2508.11032) on any data. */
 #include "datasets.h"
 #include "experiment.h"
+#include "setup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static int set_up(study *s) {
         code = program_fail(p, PROGRAM_INPUT,
                             "no data set of the list has test images (imagesTs); add "
                             "some, or report with --split calibration");
-    return code ? code : program_device(p, &s->device);
+    return code ? code : setup_device(p, &s->device);
 }
 
 /* ---- running ----------------------------------------------------------------------------------------- */
@@ -184,41 +185,7 @@ static const program_option options[] = {
      .argument = "SPLIT",
      .choices = "calibration|test",
      .help = "images that are reported: calibration or test (test)"},
-    {.name = "trials",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 1e6,
-     .argument = "N",
-     .help = "merges to try in each search (120)"},
-    {.name = "methods",
-     .kind = OPTION_TEXT,
-     .argument = "LIST",
-     .help = "merge methods, with commas (linear,task_arithmetic,ties,slerp)"},
-    {.name = "optimizer",
-     .kind = OPTION_TEXT,
-     .argument = "NAME",
-     .help = "as of search (smac for one task, parego for several)"},
-    {.name = "set",
-     .kind = OPTION_TEXT,
-     .many = true,
-     .argument = "KEY=VALUE",
-     .help = "option of every search, as in parego.trees=20"},
-    {.name = "granularity",
-     .kind = OPTION_TEXT,
-     .argument = "G",
-     .help = "encoder blocks that share one group, where it is not what is compared (2)"},
-    {.name = "prompt-granularity",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 4,
-     .argument = "G",
-     .help = "the same for the rows of the prompt encoder (1)"},
-    {.name = "decoder-granularity",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 4,
-     .argument = "G",
-     .help = "the same for the rows of the mask decoder (1)"},
+    SETUP_OPTIONS,
     EVALUATION_OPTIONS,
     {0},
 };

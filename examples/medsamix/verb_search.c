@@ -16,19 +16,6 @@ typedef struct searching {
 
 /* ---- setting up ---------------------------------------------------------------------------------- */
 
-/* --device may name several, for the workers in turn; the first is the search's own. */
-static int make_search(searching *s) {
-    program *p = s->p;
-    const char *devices = option_or(p, "device", "cpu");
-    char first[64];
-    snprintf(first, sizeof first, "%.*s", (int)strcspn(devices, ","), devices);
-    int code = program_device_named(p, first, &s->device);
-    if (!code) code = program_status(p, msx_search_create(&s->search, s->device));
-    if (!code && strchr(devices, ','))
-        code = program_status(p, msx_search_set(s->search, "devices", devices));
-    return code;
-}
-
 static int set_up(searching *s) {
     program *p = s->p;
     if (option_given(p, "report") && !option_given(p, "store"))
@@ -37,7 +24,8 @@ static int set_up(searching *s) {
         return program_usage(p, "-o says where to write the winner; only with --store it may be "
                                 "left out");
     int code = datasets_open(p, &s->data);
-    if (!code) code = make_search(s);
+    if (!code) code = setup_device(p, &s->device);
+    if (!code) code = program_status(p, msx_search_create(&s->search, s->device));
     if (!code) code = setup_search(p, s->search);
     for (size_t i = 0; !code && i < s->data.n; i++)
         if (s->data.items[i].n)
@@ -184,25 +172,6 @@ static const program_option options[] = {
      .help =
          "keep the trials in FILE.db or postgresql://USER@HOST/DATABASE#STUDY; the same command "
          "goes on where it stopped, and several may run at once"},
-    {.name = "workers",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 256,
-     .argument = "N",
-     .help = "trials to run at once in this process; --device NAME,NAME gives them devices in turn "
-             "(1)"},
-    {.name = "batch",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 1024,
-     .argument = "B",
-     .help = "trials that are proposed from the same results, so that B can run at once (the "
-             "store's, or --workers)"},
-    {.name = "order",
-     .kind = OPTION_TEXT,
-     .argument = "ORDER",
-     .choices = "batch|free",
-     .help = "batch: the same trials for any number of workers; free: nobody waits (batch)"},
     {.name = "lease",
      .kind = OPTION_INT,
      .lower = 1,
@@ -213,46 +182,7 @@ static const program_option options[] = {
      .kind = OPTION_TEXT,
      .argument = "NAME",
      .help = "name in the store instead of the machine's"},
-    {.name = "trials",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 1e6,
-     .argument = "N",
-     .help = "merges to try (120)"},
-    {.name = "methods",
-     .kind = OPTION_TEXT,
-     .argument = "LIST",
-     .help = "merge methods of docs/methods.md, with commas (linear,task_arithmetic,ties,slerp)"},
-    {.name = "optimizer",
-     .kind = OPTION_TEXT,
-     .argument = "NAME",
-     .help = "smac, parego, random or sobol (smac for one task, parego for several)"},
-    {.name = "set",
-     .kind = OPTION_TEXT,
-     .many = true,
-     .argument = "KEY=VALUE",
-     .help = "option of the optimizer, as in smac.trees=20"},
-    {.name = "granularity",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 4,
-     .argument = "G",
-     .help = "encoder blocks that share one group (2)"},
-    {.name = "prompt-granularity",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 4,
-     .argument = "G",
-     .help = "the same for the rows of the prompt encoder (1)"},
-    {.name = "decoder-granularity",
-     .kind = OPTION_INT,
-     .lower = 1,
-     .upper = 4,
-     .argument = "G",
-     .help = "the same for the rows of the mask decoder (1)"},
-    {.name = "keep-dead-groups",
-     .kind = OPTION_FLAG,
-     .help = "search groups that cannot change a mask, too"},
+    SETUP_OPTIONS,
     DATASETS_OPTIONS,
     {0},
 };

@@ -6,7 +6,7 @@ set -u
 m=${B:-build}/medsamix
 data=examples/data
 stores=tests/fuzz/corpus/report
-verbs="inspect convert diff merge segment eval score search report doctor"
+verbs="inspect convert diff merge segment eval score search report experiment doctor"
 t=$(mktemp -d)
 trap 'rm -rf "$t"' EXIT
 failed=0
