@@ -2,7 +2,8 @@
 """The report as a browser shows it: check_page.py PROGRAM FOLDER [BROWSER].
 
 PROGRAM is medsamix, FOLDER an empty one for stores and pages. Without BROWSER only the colours are
-checked. Exit status 1 when something does not hold.
+checked. With "page" for PROGRAM: check_page.py page FILE BROWSER FIGURE... looks at one page that is
+there. Exit status 1 when something does not hold.
 """
 import io
 import os
@@ -153,8 +154,26 @@ def look_at_all(browser, pages):
     check(pdf.startswith(b"%PDF") and len(pdf) > 20000, f"printed {len(pdf)} bytes")
 
 
+def in_browser(program, look, *what):
+    import browser as chromium
+    browser = chromium.Browser(program)
+    try:
+        look(browser, *what)
+    finally:
+        browser.close()
+
+
+def look_at_one(browser, page, figures):
+    for scheme in ("light", "dark"):
+        look_at(browser, page, scheme, figures)
+    look_at(browser, page, width=390)
+
+
 def main():
     program, folder = sys.argv[1:3]
+    if program == "page":
+        in_browser(sys.argv[3], look_at_one, folder, sys.argv[4:])
+        sys.exit(1 if failed else 0)
     pages = {}
     for name, how in STORES.items():
         corpus.write_store(os.path.join(folder, name + ".db"), **how)
@@ -164,12 +183,7 @@ def main():
         text = write_page(program, store, pages[name])
     check_colours(text)
     if len(sys.argv) > 3:
-        import browser as chromium
-        browser = chromium.Browser(sys.argv[3])
-        try:
-            look_at_all(browser, pages)
-        finally:
-            browser.close()
+        in_browser(sys.argv[3], look_at_all, pages)
     sys.exit(1 if failed else 0)
 
 

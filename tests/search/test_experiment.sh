@@ -191,4 +191,9 @@ for link in page.links:
 check(page.tags.count("table") == 10 and page.tags.count("desc") == 3, "tables and charts")
 sys.exit(bad)
 PY
+# ---- as a browser shows it, where there is one ----
+browser=$(command -v chromium)
+if [ -n "$browser" ] && "$python" -c 'import PIL, numpy' 2>/dev/null; then
+    "$python" tests/search/check_page.py page "$folder/study/report.html" "$browser" granularity-chart tasks-chart models-chart || failed=1
+fi
 exit $failed
