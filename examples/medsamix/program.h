@@ -74,6 +74,7 @@ typedef struct program_verb {
     const program_option *options;
     int min_arguments, max_arguments; /* words that are not options; max -1: any number */
     bool computes;                    /* adds --device and --precision */
+    bool opens;                       /* checkpoints: adds --pickle */
     int (*run)(program *p);           /* returns an exit code */
 } program_verb;
 

@@ -85,5 +85,6 @@ const program_verb verb_convert = {
     .options = options,
     .min_arguments = 2,
     .max_arguments = 2,
+    .opens = true,
     .run = run,
 };

@@ -158,5 +158,6 @@ const program_verb verb_diff = {
     .options = options,
     .min_arguments = 2,
     .max_arguments = 3,
+    .opens = true,
     .run = run,
 };

@@ -252,5 +252,6 @@ const program_verb verb_inspect = {
     .options = options,
     .min_arguments = 1,
     .max_arguments = 1,
+    .opens = true,
     .run = run,
 };

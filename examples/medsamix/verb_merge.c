@@ -299,5 +299,6 @@ const program_verb verb_merge = {
         "SHA-256 of every input and the version are kept in the file that is written; --verify\n"
         "rebuilds such a file from the same inputs: exit code 0 when it is equal, 3 when not.",
     .options = options,
+    .opens = true,
     .run = run,
 };

@@ -339,5 +339,6 @@ const program_verb verb_search = {
         "and the Pareto front with --front. Ctrl-C stops; with --store the same command goes on.",
     .options = options,
     .computes = true,
+    .opens = true,
     .run = run,
 };

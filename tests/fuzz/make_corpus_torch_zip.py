@@ -67,6 +67,21 @@ def valid():
     write("valid_incomplete_sam.pth", torch(program(dictionary([(n, tensor()) for n in names]))))
 
 
+def tolerant():
+    """Read by the tolerant rule alone."""
+    made = glob("trainer.loss", "make") + tup(text("dice")) + b"R"
+    nameless = integer(1) + b")R"
+    write("tolerant_trainer.pth", torch(program(dictionary(
+        [("init", dictionary([("loss", made), ("what", nameless)])),
+         ("model_state", dictionary([("sam.mask_decoder.w", tensor())], DICT))]))))
+    other = glob("quant", "make") + b")R"
+    write("tolerant_tensor_of_a_call.pth",
+          torch(program(dictionary([("w", tensor()), ("v", other)], DICT))))
+    write("tolerant_parameter_of_a_call.pth", torch(program(dictionary(
+        [("w", tensor()), ("v", call("torch._utils", "_rebuild_parameter", other, b"\x88", DICT))],
+        DICT))))
+
+
 def reject_zip():
     pickle, data = Record("a/data.pkl", FLAT), Record("a/data/0", SIX)
     good = archive([pickle, data])
@@ -227,6 +242,7 @@ def reject_others():
 
 
 valid()
+tolerant()
 reject_zip()
 reject_torch()
 reject_pickle()
