@@ -78,8 +78,8 @@ extern const msx_merge_method msx__method_linear, msx__method_task_arithmetic, m
     msx__method_slerp, msx__method_dare_linear, msx__method_dare_ties, msx__method_della,
     msx__method_della_linear, msx__method_breadcrumbs, msx__method_breadcrumbs_ties,
     msx__method_nuslerp, msx__method_multislerp, msx__method_karcher, msx__method_model_stock,
-    msx__method_sce, msx__method_ram, msx__method_nearswap, msx__method_arcee_fusion,
-    msx__method_passthrough;
+    msx__method_sce, msx__method_ram, msx__method_ramplus_tl, msx__method_nearswap,
+    msx__method_arcee_fusion, msx__method_passthrough;
 
 /* What `kernels` of a merge call points to. */
 typedef struct msx__merge_kernels {
@@ -98,8 +98,14 @@ bool msx__pair_equal(const msx_merge_call *call, size_t a, size_t b);
 /* out = model `m` of a call. */
 msx_status msx__call_copy(const msx_merge_call *call, size_t m);
 
-/* True for methods that touch models and result by kernels alone, so that these may lie on a device. */
-bool msx__method_is_resident(const msx_merge_method *m);
+/* True where the method touches models and result by kernels alone, so that these may lie on a device. */
+bool msx__method_is_resident(const msx_merge_method *m, const double *values, size_t n_models);
+/* TIES without weights and other options. */
+bool msx__ties_is_plain(const double *values, size_t n_models);
+
+/* RAM: changes above epsilon that one model made times alone[m] (NULL: 1), the mean of those that several
+ * made. */
+msx_status msx__ram_merge(const msx_merge_call *call, float epsilon, const float *alone);
 
 /* The status of a kernel's return value. */
 msx_status msx__kernel_status(int code);
