@@ -56,7 +56,7 @@ static msx_status fuzz_path_by_rule(const char *path, msx_pickle_rule rule) {
 }
 
 /* Each rule takes at least the files of the one before. */
-static void fuzz_path(const char *path) {
+static inline void fuzz_path(const char *path) {
     msx_status strict = fuzz_path_by_rule(path, MSX_PICKLE_STRICT), known = strict, tolerant;
     if (strict == MSX_E_UNSUPPORTED) known = fuzz_path_by_rule(path, MSX_PICKLE_KNOWN);
     if (strict == MSX_OK || known == MSX_OK || known == MSX_E_UNSUPPORTED) {
