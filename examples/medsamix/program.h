@@ -123,6 +123,8 @@ const char *option_value(const program *p, size_t i, const program_option **opti
 /* Every written file can be written and is neither another output nor an input: PROGRAM_DONE, or an
  * exit code (message printed) (outputs.c). */
 int outputs_check(program *p);
+/* The same of an input that only the verb knows of. */
+int outputs_check_input(program *p, const char *input);
 
 /* Open the device of --device, with --precision checked against what it offers (device.c). */
 int program_device(program *p, msx_device **out);

@@ -79,6 +79,38 @@ printf 'x' | dd of="$folder/flipped.safetensors" bs=1 seek=99999 conv=notrunc 2>
 expect 3 "first tensor that differs: image_encoder." "$program" merge "${inputs[@]}" \
     --verify "$folder/flipped.safetensors"
 
+# a plan that says all of a merge: files beside it, element type, values over the depth, filters
+cp $models/mini-base.pth "$folder/base.pth"
+cp $models/mini-human.pth "$folder/human.pth"
+cat >"$folder/whole.yaml" <<PLAN
+medsamix: 1
+dtype: bf16
+base: base.pth
+models: {human: human.pth, macaque: $PWD/$models/mini-macaque.pth}
+groups:
+  "encoder.*":
+    method: linear
+    weight:
+      human: [0, 0.5, 1]
+      macaque: [{filter: attn, value: 0.25}, {value: 0.75}]
+  "*": {method: task_arithmetic, scaling: 0.3}
+PLAN
+expect 0 "weight.human=0,0.5,1 weight.macaque[attn]=0.25 weight.macaque=0.75" "$program" merge -q \
+    --plan "$folder/whole.yaml" -o "$folder/whole.safetensors"
+"$program" inspect "$folder/whole.safetensors" | grep -q "elements of bf16" || fail "the plan's element type"
+expect 0 "equal to its rebuild" "$program" merge --verify "$folder/whole.safetensors"
+expect 0 '"filter": "attn"' "$program" merge --json --plan "$folder/whole.yaml" --dtype f32 \
+    -o "$folder/wide.safetensors"
+"$program" inspect "$folder/wide.safetensors" | grep -q "elements of f32" || fail "--dtype goes before the plan"
+expect 0 "\"human\": \"$models/mini-macaque.pth\"" "$program" merge --json --plan "$folder/whole.yaml" \
+    --model human=$models/mini-macaque.pth -o "$folder/other.pth"
+expect 3 "the SHA-256 differs of human" "$program" merge --verify "$folder/other.pth"
+expect 2 "is the same file as the input" "$program" merge --plan "$folder/whole.yaml" -o "$folder/human.pth"
+cmp -s "$folder/human.pth" $models/mini-human.pth || fail "an input of the plan was replaced"
+expect 2 "or a plan with 'base: FILE'" "$program" merge --plan "$folder/plan.yaml" -o "$folder/x.pth"
+expect 2 "needs --base FILE" "$program" merge --verify "$folder/whole.safetensors" --model human=x
+expect 2 "names no file for 'base'" "$program" merge --verify "$folder/plan.pth"
+
 # faults: one line, the right exit code, no file
 mkdir "$folder/empty"
 out=$folder/empty/out.pth
