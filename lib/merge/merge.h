@@ -32,6 +32,7 @@ typedef struct msx__plan_entry {
     const msx_merge_method *method;
     msx__plan_value *values; /* in table order, then model order, then filters as they were added */
     size_t n_values;
+    size_t line, column; /* in the plan's text; 0: not from a text */
 } msx__plan_entry;
 
 /* A group of the plan's own. */
@@ -51,7 +52,8 @@ struct msx_plan {
     msx_ctx *ctx;
     msx_granularity granularity;
     msx_dtype dtype; /* 0: not said */
-    char *folder;    /* where relative paths begin; NULL: the working directory */
+    char *source; /* how messages call the text that the plan was read from; NULL: there is none */
+    char *folder; /* where relative paths begin; NULL: the working directory */
     msx__plan_model base;
     msx__plan_model *models;
     size_t n_models; /* the base is not counted */
@@ -73,6 +75,10 @@ msx_status msx__plan_begin_beside(msx_plan *p, const char *file);
 /* The model's path from where the plan's relative ones begin; NULL: none. Released with msx__free. */
 msx_status msx__plan_resolve(char **out, const msx_plan *p, const msx__plan_model *m);
 
+/* Say where an entry stands that has failed with `status` and a text. */
+msx_status msx__plan_entry_placed(const msx_plan *p, const msx__plan_entry *e, msx_status status);
+/* Remember where the entry of a group stands. */
+void msx__plan_entry_place(msx_plan *p, const char *group, size_t line, size_t column);
 /* The entry that speaks of a group: of its name, else the last pattern that matches, else "*". */
 const msx__plan_entry *msx__plan_entry_for(const msx_plan *p, const char *group);
 

@@ -40,6 +40,7 @@ void msx_plan_free(msx_plan *p) {
     msx__free(ctx, p->entries);
     msx__free(ctx, p->defines);
     msx__free(ctx, p->folder);
+    msx__free(ctx, p->source);
     msx__free(ctx, p->text);
     msx__free(ctx, p);
 }
@@ -295,8 +296,9 @@ msx_status msx_plan_groups(msx_groups **out, const msx_plan *p, const msx_arch *
     MSX_TRY(msx__groups_create(&g, p->ctx, arch, &p->granularity, p->defines, p->n_defines));
     msx_status status = MSX_OK;
     for (size_t i = 0; i < p->n_entries && status == MSX_OK; i++)
-        status =
-            check_entry(p, p->entries[i].group, msx__groups_names(g), (size_t)msx_groups_count(g));
+        status = msx__plan_entry_placed(
+            p, &p->entries[i],
+            check_entry(p, p->entries[i].group, msx__groups_names(g), (size_t)msx_groups_count(g)));
     if (status < 0) {
         msx_groups_free(g);
         return status;

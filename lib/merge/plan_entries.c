@@ -39,6 +39,18 @@ const msx__plan_entry *msx__plan_entry_for(const msx_plan *p, const char *group)
     return e ? e : entry_of(p, "*");
 }
 
+void msx__plan_entry_place(msx_plan *p, const char *group, size_t line, size_t column) {
+    msx__plan_entry *e = entry_of(p, group);
+    e->line = line;
+    e->column = column;
+}
+
+msx_status msx__plan_entry_placed(const msx_plan *p, const msx__plan_entry *e, msx_status status) {
+    if (status >= 0 || status == MSX_E_NOMEM || !e->line || !p->source) return status;
+    return msx__fail(p->ctx, status, "%s: %zu:%zu: %s", p->source, e->line, e->column,
+                     msx_ctx_error(p->ctx));
+}
+
 static msx_status check_group(msx_plan *p, const char *group) {
     if (msx__legal_name(group, "_-.*?")) return MSX_OK;
     return msx__fail(

@@ -175,6 +175,7 @@ static msx_status read_group(reader *r, const msx__yaml_node *node) {
     if (!method) return fail_at(r, node, MSX_E_FORMAT, "a group needs 'method: NAME'");
     MSX_TRY(need(r, method, MSX__YAML_SCALAR, "method"));
     MSX_TRY(placed(r, method, msx_plan_set_method(r->plan, node->key, method->text)));
+    msx__plan_entry_place(r->plan, node->key, node->line, node->column);
     for (const msx__yaml_node *n = node->first; n; n = n->next) {
         if (n == method) continue;
         if (strchr(n->key, '.'))
@@ -248,6 +249,7 @@ msx_status msx_plan_parse(msx_plan **out, msx_ctx *ctx, const char *text, size_t
     msx__yaml_node *root;
     MSX_TRY(msx__yaml_parse(&root, ctx, text ? text : "", length, r.source));
     msx_status status = msx_plan_create(&r.plan, ctx);
+    if (status >= 0 && !(r.plan->source = msx__strdup(ctx, r.source))) status = MSX_E_NOMEM;
     if (status >= 0) status = read_plan(&r, root);
     msx__yaml_free(ctx, root);
     if (status < 0) {

@@ -94,7 +94,8 @@ static msx_status fill_groups(msx__schedule *s, const msx_plan *plan, const msx_
     for (int64_t i = 0; i < groups; i++)
         of[i] = msx__plan_entry_for(plan, msx_groups_name(s->groups, i));
     for (size_t i = 0; i < plan->n_entries; i++)
-        MSX_TRY(check_filters(s, arch, &plan->entries[i], of));
+        MSX_TRY(msx__plan_entry_placed(plan, &plan->entries[i],
+                                       check_filters(s, arch, &plan->entries[i], of)));
     for (int64_t i = 0; i < groups; i++) {
         int64_t before = 0, all = 0;
         if (!of[i]) continue;

@@ -156,10 +156,10 @@ START_TEST(what_names_nothing_is_an_error) {
     static const struct {
         const char *groups, *text;
     } cases[] = {
-        {"'encodr.*': {method: look}", "unknown layer groups 'encodr.*'"},
+        {"'encodr.*': {method: look}", "here: 3:22: unknown layer groups 'encodr.*'"},
         {"'neck?': {method: look}", "unknown layer groups 'neck?'; did you mean 'neck'?"},
         {"neck: {method: look, gain: [{filter: attn, value: 1}]}",
-         "group 'neck': filter 'attn' of gain names no tensor of it"},
+         "here: 3:16: group 'neck': filter 'attn' of gain names no tensor of it"},
         {"'*': {method: look, weight: {b: [{filter: 'attn', value: 1}, {filter: '*.atn.*', value: "
          "0}]}}",
          "group '*': filter '*.atn.*' of weight names no tensor of it"},

@@ -127,7 +127,7 @@ expect 2 "either --plan" merge -o "$out"
 expect 2 "either --plan" merge --method ties --plan "$folder/plan.yaml" -o "$out"
 expect 2 "--set goes with --method" merge --plan "$folder/plan.yaml" --set t=1 -o "$out"
 expect 2 "5:25: unknown merge method 'teis'" merge --plan "$folder/method.yaml" -o "$out"
-expect 2 "did you mean 'encoder.0-1'" merge --plan "$folder/group.yaml" -o "$out"
+expect 2 "group.yaml: 5:14: unknown layer group 'encoder.0'; did you mean 'encoder.0-1'" merge --plan "$folder/group.yaml" -o "$out"
 expect 2 "model.yaml does not name this model" merge --plan "$folder/model.yaml" -o "$out"
 expect 2 "unknown model of the plan 'human'" "$program" merge --plan "$folder/plan.yaml" \
     --base $models/mini-base.pth --model macaque=$models/mini-macaque.pth -o "$out"
