@@ -241,7 +241,9 @@ static msx_dtype dtype_named(const char *name) {
 static int merge(program *p, const msx_plan *plan, const models *m) {
     const char *dtype = option_text(p, "dtype");
     const msx_save_options save = {.struct_size = sizeof save,
-                                   .dtype = dtype ? dtype_named(dtype) : 0}; /* the plan's */
+                                   .dtype = dtype ? dtype_named(dtype) : 0, /* the plan's */
+                                   .scheme = option_text(p, "names"),
+                                   .shard_bytes = 1000000 * option_int(p, "shard-size", 0)};
     int code = program_status(p, msx_merge_files(p->ctx, plan, m->paths, m->names, m->n,
                                                  option_text(p, "output"), &save,
                                                  option_given(p, "allow-nonfinite")));
@@ -252,8 +254,8 @@ static int merge(program *p, const msx_plan *plan, const models *m) {
 /* ---- verifying ---------------------------------------------------------------------------------------- */
 
 static int verify(program *p, const models *m) {
-    static const char *const others[] = {"plan",   "method", "set",
-                                         "output", "dtype",  "allow-nonfinite"};
+    static const char *const others[] = {"plan",  "method", "set",        "output",
+                                         "dtype", "names",  "shard-size", "allow-nonfinite"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (option_given(p, others[i]))
             return program_usage(p, "--%s does not go with --verify: the file says it itself",
@@ -326,12 +328,23 @@ static const program_option options[] = {
      .kind = OPTION_TEXT,
      .written = true,
      .argument = "FILE",
-     .help = "merged checkpoint, .pth or .safetensors"},
+     .help = "merged checkpoint, .pth or .safetensors; .safetensors.index.json for shards"},
     {.name = "dtype",
      .kind = OPTION_TEXT,
      .choices = "f32|f16|bf16|f64",
      .argument = "TYPE",
      .help = "element type to write: f32, f16, bf16 or f64 (the plan's, else f32)"},
+    {.name = "names",
+     .kind = OPTION_TEXT,
+     .argument = "SCHEME",
+     .choices = "official|hf",
+     .help = "names of the tensors: official, or hf for transformers' SamModel (official)"},
+    {.name = "shard-size",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 1000000,
+     .argument = "MB",
+     .help = "megabytes of one file, with an --output that is an index of several (5000)"},
     {.name = "allow-nonfinite",
      .kind = OPTION_FLAG,
      .help = "merge also weights that are not numbers or infinite"},
