@@ -157,6 +157,9 @@ void table_free(table *t);
 int program_json(program *p, json_t *object);
 json_t *json_number(double value);
 
+/* Write a whole file, which appears under its name only when it is complete. An exit code. */
+int output_file(program *p, const char *path, const char *bytes, size_t n);
+
 /* PROGRAM_DONE, or an error when stdout could not be written (full disk, closed pipe). */
 int output_finish(program *p);
 

@@ -41,6 +41,12 @@ MSX_API int64_t msx_groups_count(const msx_groups *g);
 MSX_API const char *msx_groups_name(const msx_groups *g, int64_t i);
 MSX_API int64_t msx_groups_of_tensor(const msx_groups *g, const char *tensor_name);
 
+/** Elements of group `i`; and how many of them the masks of box prompts depend on, which are mask 0 of
+ *  prompts without points and masks: what differs only in the others cannot change such a mask. -1 out of
+ *  range. */
+MSX_API int64_t msx_groups_elements(const msx_groups *g, int64_t i);
+MSX_API int64_t msx_groups_reached(const msx_groups *g, int64_t i);
+
 /* ---- plans ----------------------------------------------------------------------------------- */
 
 /** Method and hyperparameters per group. Text form: YAML, see docs/formats/plan.md. */
@@ -217,6 +223,9 @@ typedef struct msx_group_diff {
     double relative_l2; /**< |b - a| / |a| (0 when equal, inf when only a is zero) */
     double cosine;      /**< <a, b> / (|a| |b|); 1 when both are zero */
     int64_t equal;      /**< 1 when bit-equal */
+    int64_t
+        reached_equal; /**< 1 when all that the masks of box prompts depend on is bit-equal, also when
+                                that is nothing */
 } msx_group_diff;
 
 /** Compare two checkpoints of one architecture by group; `out` has msx_groups_count(g) entries with

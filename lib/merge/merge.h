@@ -103,6 +103,8 @@ int64_t msx__groups_of(const msx_groups *g, int64_t i);
 int64_t msx__groups_tensors(const msx_groups *g);
 /* All names, for suggestions. */
 const char *const *msx__groups_names(const msx_groups *g);
+/* True for tensors that the mask of a box depends on (reach.c). */
+bool msx__boxes_reach(const char *tensor);
 /* '*' matches any run of characters, '?' any one. */
 bool msx__glob(const char *pattern, const char *text);
 

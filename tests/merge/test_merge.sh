@@ -49,6 +49,32 @@ expect 0 "\"equal\": true" "$program" diff --json "${three[@]}"
 expect 0 '"sign_agreement": 1.0' "$program" diff --json "${three[@]:0:2}" $models/mini-human.pth
 expect 0 "    \"encoder.0\"," "$program" diff --json "${three[0]}" "${three[0]}" "${three[0]}"
 expect 3 "tests/golden/c/model.pth" "$program" diff "${three[@]:0:2}" tests/golden/c/model.pth
+expect 0 "equal in all models, merging does nothing: prompt.0, prompt.1" "$program" diff "${three[@]}"
+expect 0 "D mini-base.pth" "$program" diff "${three[@]}" "$folder/slerp.pth" "${three[0]}"
+expect 0 '"box_prompts": "reached"' "$program" diff --json "${three[@]}" "$folder/slerp.pth"
+expect 2 "argument" "$program" diff "${three[@]}" "${three[@]}" "${three[@]}" "${three[@]}"
+
+# the same as a picture: a row for each group, names of files cannot become markup
+cp $models/mini-human.pth "$folder/<b>&human.pth"
+expect 0 "sign agreement" "$program" diff "${three[0]}" "$folder/<b>&human.pth" "${three[2]}" \
+    --html "$folder/page.html"
+[ "$(grep -c '<th scope="row">' "$folder/page.html")" = 25 ] || fail "the page has not 25 rows"
+grep -q '/&lt;b&gt;&amp;human.pth' "$folder/page.html" || fail "the page lacks the model's name"
+grep -q '<b>&human' "$folder/page.html" && fail "a file's name is markup"
+grep -Eq '<script|https?://' "$folder/page.html" && fail "the page is not complete in itself"
+for tag in html head body main h1 ul table thead tbody tr td th dl p; do
+    [ "$(grep -o "<$tag[ >]" "$folder/page.html" | wc -l)" = "$(grep -o "</$tag>" "$folder/page.html" | wc -l)" ] ||
+        fail "the page's <$tag> is not balanced"
+done
+expect 2 "has to end in .html" "$program" diff "${three[@]}" --html "$folder/page.txt"
+expect 3 "cannot be written" "$program" diff "${three[@]}" --html "$folder/nowhere/page.html"
+
+# what a merge speaks of, in one file
+"$program" inspect --groups "${three[0]}" >"$folder/groups" || fail "inspect --groups"
+grep -q '^prompt.2  *10  *1420  *0.16 %  *0 %  *0.1877  *0$' "$folder/groups" || fail "a group of inspect"
+expect 0 '"reached_by_boxes": 9096' "$program" inspect --json --groups "${three[0]}"
+expect 2 "goes with --groups" "$program" inspect --granularity 2 "${three[0]}"
+expect 3 "--groups needs a complete SAM" "$program" inspect --groups tests/golden/a/golden.safetensors
 
 # a plan file, and JSON
 cat >"$folder/plan.yaml" <<PLAN
