@@ -45,6 +45,12 @@ static int unknown_verb(program *p, const char *name) {
                    : program_usage(p, "unknown verb '%s'", name);
 }
 
+static msx_pickle_rule pickle_rule(const char *name) {
+    return !strcmp(name, "strict")     ? MSX_PICKLE_STRICT
+           : !strcmp(name, "tolerant") ? MSX_PICKLE_TOLERANT
+                                       : MSX_PICKLE_KNOWN;
+}
+
 static int run_verb(program *p, int argc, char **argv) {
     int code = options_parse(p, argc, argv);
     if (code) return code;
@@ -58,6 +64,8 @@ static int run_verb(program *p, int argc, char **argv) {
     code = outputs_check(p);
     if (code) return code;
     msx_status status = msx_ctx_set_threads(p->ctx, (int)option_int(p, "threads", 0));
+    if (status >= 0 && p->verb->opens)
+        status = msx_ctx_set_pickle_rule(p->ctx, pickle_rule(option_or(p, "pickle", "known")));
     if (status < 0) return program_status(p, status);
     progress_begin(p);
     code = p->verb->run(p);

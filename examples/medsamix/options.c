@@ -37,6 +37,17 @@ static const program_option compute[] = {
     {0},
 };
 
+static const program_option opening[] = {
+    {.name = "pickle",
+     .kind = OPTION_TEXT,
+     .argument = "RULE",
+     .choices = "known|strict|tolerant",
+     .help =
+         "what torch files may hold beside tensors: known (calls of harmless functions), strict "
+         "(what torch.load's weights_only takes), tolerant (any call; nothing is executed) (known)"},
+    {0},
+};
+
 /* The values given, in the order given; `number` is set for numeric kinds. */
 typedef struct value {
     const program_option *option;
@@ -54,13 +65,14 @@ struct values {
 
 /* ---- tables ------------------------------------------------------------------------------------- */
 
-enum { TABLES = 3 };
+enum { TABLES = 4 };
 
 static void tables_of(const program_verb *verb, const program_option *out[TABLES]) {
     static const program_option none[] = {{0}};
     out[0] = verb->options ? verb->options : none;
     out[1] = verb->computes ? compute : none;
-    out[2] = common;
+    out[2] = verb->opens ? opening : none;
+    out[3] = common;
 }
 
 static const program_option *find_name(const program_verb *verb, const char *name, size_t length) {
@@ -399,5 +411,6 @@ void options_help(const program_verb *verb, FILE *to) {
     fprintf(to, "\n%s\n", verb->about ? verb->about : verb->summary);
     print_options(to, "options", tables[0]);
     print_options(to, "computing", tables[1]);
-    print_options(to, "common options", tables[2]);
+    print_options(to, "checkpoints", tables[2]);
+    print_options(to, "common options", tables[3]);
 }

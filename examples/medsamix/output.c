@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct table {
     size_t columns, n, capacity;
@@ -112,6 +113,23 @@ int program_json(program *p, json_t *object) {
     json_decref(object);
     if (!failed) putchar('\n');
     return PROGRAM_DONE; /* stdout is checked once, at the end */
+}
+
+int output_file(program *p, const char *path, const char *bytes, size_t n) {
+    char *temporary;
+    if (asprintf(&temporary, "%s.%ld.part", path, (long)getpid()) < 0)
+        return program_fail(p, PROGRAM_LIMIT, "out of memory");
+    errno = 0;
+    FILE *f = fopen(temporary, "wbx");
+    bool good = f && fwrite(bytes, 1, n, f) == n && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    if (f && fclose(f) != 0) good = false;
+    good = good && rename(temporary, path) == 0;
+    int code = good ? PROGRAM_DONE
+                    : program_fail(p, PROGRAM_INPUT, "%s: cannot be written: %s", path,
+                                   strerror(errno ? errno : EIO));
+    if (f && !good) unlink(temporary);
+    free(temporary);
+    return code;
 }
 
 int output_finish(program *p) {

@@ -57,6 +57,16 @@ static int check_pair(program *p, const char *name, const char *path, const char
                          other ? "--" : "the input", other ? other : "");
 }
 
+int outputs_check_input(program *p, const char *input) {
+    const program_option *o;
+    const char *path;
+    for (size_t i = 0; (path = option_value(p, i, &o)); i++) {
+        int code = o->written ? check_pair(p, o->name, path, NULL, input) : PROGRAM_DONE;
+        if (code) return code;
+    }
+    return PROGRAM_DONE;
+}
+
 int outputs_check(program *p) {
     const program_option *o, *other;
     const char *path, *value;

@@ -74,6 +74,7 @@ typedef struct program_verb {
     const program_option *options;
     int min_arguments, max_arguments; /* words that are not options; max -1: any number */
     bool computes;                    /* adds --device and --precision */
+    bool opens;                       /* checkpoints: adds --pickle */
     int (*run)(program *p);           /* returns an exit code */
 } program_verb;
 
@@ -123,6 +124,8 @@ const char *option_value(const program *p, size_t i, const program_option **opti
 /* Every written file can be written and is neither another output nor an input: PROGRAM_DONE, or an
  * exit code (message printed) (outputs.c). */
 int outputs_check(program *p);
+/* The same of an input that only the verb knows of. */
+int outputs_check_input(program *p, const char *input);
 
 /* Open the device of --device, with --precision checked against what it offers (device.c). */
 int program_device(program *p, msx_device **out);
@@ -155,6 +158,9 @@ void table_free(table *t);
  * numbers in with json_number(), which turns them into null. */
 int program_json(program *p, json_t *object);
 json_t *json_number(double value);
+
+/* Write a whole file, which appears under its name only when it is complete. An exit code. */
+int output_file(program *p, const char *path, const char *bytes, size_t n);
 
 /* PROGRAM_DONE, or an error when stdout could not be written (full disk, closed pipe). */
 int output_finish(program *p);

@@ -15,6 +15,12 @@ static const program_option options[] = {
      .argument = "TYPE",
      .choices = "f32|f16|bf16|f64",
      .help = "element type, rounded to nearest even: f32, f16, bf16 or f64 (f32)"},
+    {.name = "shard-size",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 1000000,
+     .argument = "MB",
+     .help = "megabytes of one file, with an OUT that is an index of several (5000)"},
     {.name = "fold-lora",
      .kind = OPTION_FLAG,
      .help = "fold the LoRA weights of micro-sam into the layers they adapt"},
@@ -39,6 +45,7 @@ static int run(program *p) {
     msx_save_options save = {.struct_size = sizeof save};
     save.dtype = dtype_of(option_or(p, "dtype", "f32"));
     save.scheme = option_or(p, "names", "official");
+    save.shard_bytes = 1000000 * option_int(p, "shard-size", 0);
     msx_checkpoint *c;
     msx_status status = msx_checkpoint_open(&c, p->ctx, from);
     if (status < 0) return program_status(p, status);
@@ -79,11 +86,14 @@ const program_verb verb_convert = {
     .name = "convert",
     .summary = "write a checkpoint in another container, naming or element type",
     .synopsis = "IN OUT [--names official|hf] [--dtype f32|f16|bf16|f64]\n"
-                "                [--fold-lora [--lora-alpha A]]",
-    .about = "Reads a torch file (.pth, .pt; zip or legacy; nothing in it is executed) or\n"
-             "safetensors. The ending of OUT chooses what is written: .pth, .pt or .safetensors.",
+                "                [--shard-size MB] [--fold-lora [--lora-alpha A]]",
+    .about =
+        "Reads a torch file (.pth, .pt; zip or legacy; nothing in it is executed) or\n"
+        "safetensors, or the index of safetensors shards. The ending of OUT chooses what is written:\n"
+        ".pth, .pt, .safetensors, or .safetensors.index.json for shards and their index.",
     .options = options,
     .min_arguments = 2,
     .max_arguments = 2,
+    .opens = true,
     .run = run,
 };

@@ -8,6 +8,13 @@
 
 static const program_option options[] = {
     {.name = "tensors", .kind = OPTION_FLAG, .help = "list every tensor"},
+    {.name = "groups", .kind = OPTION_FLAG, .help = "list the layer groups that a merge speaks of"},
+    {.name = "granularity",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 4,
+     .argument = "N",
+     .help = "with --groups: encoder blocks per group, 1 to 4 (1)"},
     {0},
 };
 
@@ -16,21 +23,28 @@ typedef struct contents {
     msx_arch *arch; /* NULL: not a complete SAM */
     char why[2048]; /* the reason then */
     int64_t elements, nonfinite, unread;
-    char dtypes[160]; /* "f32" or "f32, i64" */
-    int64_t *bad;     /* count per tensor: non-finite values */
+    char dtypes[160];   /* "f32" or "f32, i64" */
+    int64_t *bad;       /* count per tensor: non-finite values */
+    double *squares;    /* per tensor: sum of the squares of its finite values */
+    msx_groups *groups; /* with --groups */
 } contents;
 
 /* The largest floating tensor sets the memory needed; the data is looked at once. */
-static msx_status count_nonfinite(program *p, contents *x) {
+static msx_status look_at_values(program *p, contents *x) {
     int64_t n = msx_checkpoint_count(x->c);
     x->bad = calloc((size_t)n + 1, sizeof *x->bad);
-    if (!x->bad) return MSX_E_NOMEM;
+    x->squares = calloc((size_t)n + 1, sizeof *x->squares);
+    if (!x->bad || !x->squares) return MSX_E_NOMEM;
     for (int64_t i = 0; i < n; i++) {
         int64_t elements = msx_checkpoint_elements(x->c, i);
         float *data = malloc((size_t)elements * sizeof *data + 1);
         if (!data) return MSX_E_NOMEM;
         msx_status status = msx_checkpoint_read(x->c, i, data, elements);
-        for (int64_t k = 0; status == MSX_OK && k < elements; k++) x->bad[i] += !isfinite(data[k]);
+        for (int64_t k = 0; status == MSX_OK && k < elements; k++)
+            if (isfinite(data[k]))
+                x->squares[i] += (double)data[k] * (double)data[k];
+            else
+                x->bad[i]++;
         free(data);
         x->elements += elements;
         x->nonfinite += x->bad[i];
@@ -52,6 +66,29 @@ static void list_dtypes(contents *x) {
         size_t at = strlen(x->dtypes);
         snprintf(x->dtypes + at, sizeof x->dtypes - at, "%s%s", at ? ", " : "", msx_dtype_name(t));
     }
+}
+
+/* ---- layer groups -------------------------------------------------------------------------- */
+
+/* What of a group's tensors is said: how many, their elements, root mean square, non-finite values. */
+typedef struct group_sums {
+    int64_t tensors, elements, nonfinite;
+    double rms;
+} group_sums;
+
+static group_sums sums_of(const contents *x, int64_t group) {
+    group_sums s = {0};
+    double squares = 0;
+    for (int64_t i = 0; i < msx_checkpoint_count(x->c); i++) {
+        if (msx_groups_of_tensor(x->groups, msx_checkpoint_name(x->c, i)) != group) continue;
+        s.tensors++;
+        s.elements += msx_checkpoint_elements(x->c, i);
+        s.nonfinite += x->bad[i];
+        squares += x->squares[i];
+    }
+    int64_t finite = s.elements - s.nonfinite;
+    s.rms = finite ? sqrt(squares / (double)finite) : NAN;
+    return s;
 }
 
 static const struct {
@@ -111,6 +148,20 @@ static json_t *tensors_json(const contents *x) {
     return list;
 }
 
+static json_t *groups_json(const contents *x) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < msx_groups_count(x->groups); i++) {
+        group_sums s = sums_of(x, i);
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:I, s:I, s:I, s:o, s:I}", "group", msx_groups_name(x->groups, i),
+                      "tensors", (json_int_t)s.tensors, "elements", (json_int_t)s.elements,
+                      "reached_by_boxes", (json_int_t)msx_groups_reached(x->groups, i), "rms",
+                      json_number(s.rms), "nonfinite", (json_int_t)s.nonfinite));
+    }
+    return list;
+}
+
 static int print_json(program *p, const contents *x, const char *hash) {
     json_t *meta = json_object();
     for (int64_t i = 0; i < msx_checkpoint_meta_count(x->c); i++) {
@@ -126,6 +177,7 @@ static int print_json(program *p, const contents *x, const char *hash) {
         "architecture", x->arch ? arch_json(x->arch) : json_null(), "metadata", meta);
     if (object && !x->arch) json_object_set_new(object, "why", json_string(x->why));
     if (object && option_given(p, "tensors")) json_object_set_new(object, "list", tensors_json(x));
+    if (object && x->groups) json_object_set_new(object, "groups", groups_json(x));
     return program_json(p, object);
 }
 
@@ -196,6 +248,28 @@ static int print_tensors(program *p, const contents *x) {
     return code;
 }
 
+static int print_groups(program *p, const contents *x) {
+    static const char *const heads[] = {"group",        ">tensors", ">elements",  ">of all",
+                                        ">box prompts", ">RMS",     ">non-finite"};
+    int64_t all = msx_arch_get(x->arch, MSX_ARCH_PARAMETERS);
+    table *t = table_create(heads, 7);
+    for (int64_t i = 0; i < msx_groups_count(x->groups); i++) {
+        group_sums s = sums_of(x, i);
+        table_cell(t, "%s", msx_groups_name(x->groups, i));
+        table_cell(t, "%lld", (long long)s.tensors);
+        table_cell(t, "%lld", (long long)s.elements);
+        table_cell(t, "%.2f %%", 100 * (double)s.elements / (double)all);
+        table_cell(t, "%.0f %%",
+                   s.elements ? 100 * (double)msx_groups_reached(x->groups, i) / (double)s.elements
+                              : 0);
+        table_cell(t, "%.4g", s.rms);
+        table_cell(t, "%lld", (long long)s.nonfinite);
+    }
+    int code = table_print(p, t);
+    table_free(t);
+    return code;
+}
+
 static int print_text(program *p, const contents *x, const char *hash) {
     const char *nesting = msx_checkpoint_nesting(x->c), *prefix = msx_checkpoint_prefix(x->c);
     progress_clear();
@@ -213,7 +287,8 @@ static int print_text(program *p, const contents *x, const char *hash) {
     else
         printf("architecture  none: %s\n", x->why);
     print_meta(x->c);
-    return option_given(p, "tensors") ? print_tensors(p, x) : PROGRAM_DONE;
+    int code = x->groups ? print_groups(p, x) : PROGRAM_DONE;
+    return !code && option_given(p, "tensors") ? print_tensors(p, x) : code;
 }
 
 static int inspect(program *p, contents *x) {
@@ -226,9 +301,18 @@ static int inspect(program *p, contents *x) {
     else if (status < 0)
         return program_status(p, status);
     msx_ctx_clear_error(p->ctx);
+    if (option_given(p, "groups")) {
+        msx_granularity g = {sizeof g, (int)option_int(p, "granularity", 1), 1, 1};
+        if (!x->arch)
+            return program_fail(p, PROGRAM_INPUT, "%s; --groups needs a complete SAM", x->why);
+        status = msx_groups_create(&x->groups, p->ctx, x->arch, &g);
+        if (status < 0) return program_status(p, status);
+    } else if (option_given(p, "granularity")) {
+        return program_usage(p, "--granularity goes with --groups");
+    }
     status = msx_checkpoint_sha256(x->c, hash);
     if (status < 0) return program_status(p, status);
-    status = count_nonfinite(p, x);
+    status = look_at_values(p, x);
     if (status < 0) return program_status(p, status);
     list_dtypes(x);
     return p->json ? print_json(p, x, hash) : print_text(p, x, hash);
@@ -238,6 +322,8 @@ static int run(program *p) {
     contents x = {0};
     int code = inspect(p, &x);
     free(x.bad);
+    free(x.squares);
+    msx_groups_free(x.groups);
     msx_arch_free(x.arch);
     msx_checkpoint_free(x.c);
     return code;
@@ -246,11 +332,15 @@ static int run(program *p) {
 const program_verb verb_inspect = {
     .name = "inspect",
     .summary = "say what is in a checkpoint and which SAM it is",
-    .synopsis = "FILE [--tensors]",
-    .about = "Container, nesting and prefix found, architecture inferred from the shapes, types,\n"
-             "values that are not finite, metadata. Nothing in the file is executed.",
+    .synopsis = "FILE [--groups] [--tensors]",
+    .about =
+        "Container, nesting and prefix found, architecture inferred from the shapes, types,\n"
+        "values that are not finite, metadata. Nothing in the file is executed. --groups adds for\n"
+        "every layer group its size, the share that the mask of a box depends on, and the root\n"
+        "mean square of its weights.",
     .options = options,
     .min_arguments = 1,
     .max_arguments = 1,
+    .opens = true,
     .run = run,
 };

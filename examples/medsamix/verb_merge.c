@@ -3,32 +3,64 @@
 #include "program.h"
 
 #include <math.h>
-#include <medsamix/sys/merge_method.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_MODELS = 65 };
 
-/* The models of the command line; the base is the first. */
+/* The models, the base first: those of the command line, and those that only the plan has a file for. */
 typedef struct models {
     size_t n;
-    const char *names[MAX_MODELS], *paths[MAX_MODELS];
+    const char *names[MAX_MODELS],
+        *paths[MAX_MODELS]; /* the base's path is NULL where none is given */
 } models;
+
+static int add_model(program *p, models *m, const char *name, const char *path) {
+    if (m->n == MAX_MODELS)
+        return program_usage(p, "more than %d models are given", MAX_MODELS - 1);
+    m->names[m->n] = name;
+    m->paths[m->n++] = path;
+    return PROGRAM_DONE;
+}
 
 static int take_models(program *p, models *m) {
     m->names[0] = "base";
     m->paths[0] = option_text(p, "base");
     m->n = 1;
     for (size_t i = 0; i < option_count(p, "model"); i++) {
-        if (m->n == MAX_MODELS)
-            return program_usage(p, "more than %d models are given", MAX_MODELS - 1);
         const char *name, *path;
         int code = option_pair(p, "model", i, &name, &path);
+        if (!code && !name)
+            code = program_usage(p, "--model: '%s' has no name; write NAME=FILE", path);
+        if (!code) code = add_model(p, m, name, path);
         if (code) return code;
-        if (!name) return program_usage(p, "--model: '%s' has no name; write NAME=FILE", path);
-        m->names[m->n] = name;
-        m->paths[m->n++] = path;
     }
+    return PROGRAM_DONE;
+}
+
+static bool is_given(const models *m, const char *name) {
+    for (size_t i = 1; i < m->n; i++)
+        if (!strcmp(m->names[i], name)) return true;
+    return false;
+}
+
+/* Files that the plan names for models that the command line does not give; none may be replaced. */
+static int take_files(program *p, msx_plan *plan, models *m) {
+    int code = PROGRAM_DONE;
+    if (!m->paths[0]) {
+        m->paths[0] = msx_plan_file(plan, "base");
+        if (m->paths[0]) code = outputs_check_input(p, m->paths[0]);
+    }
+    for (int64_t i = 0; i < msx_plan_model_count(plan) && !code; i++) {
+        const char *name = msx_plan_model(plan, i), *file = msx_plan_file(plan, name);
+        if (!file || is_given(m, name)) continue;
+        code = outputs_check_input(p, file);
+        if (!code) code = add_model(p, m, name, file);
+    }
+    if (code) return code;
+    if (!m->paths[0])
+        return program_usage(p, "merge needs --base FILE%s",
+                             option_given(p, "plan") ? ", or a plan with 'base: FILE'" : "");
     return m->n > 1 ? PROGRAM_DONE : program_usage(p, "merge needs at least one --model NAME=FILE");
 }
 
@@ -119,45 +151,62 @@ static int get_plan(program *p, const models *m, msx_plan **plan) {
 
 /* ---- the result ------------------------------------------------------------------------------------- */
 
-/* Call `visit` for every parameter that an entry sets. */
-static void each_value(program *p, const msx_plan *plan, int64_t entry,
-                       void (*visit)(const char *key, double value, void *payload), void *payload) {
-    const msx_merge_method *method =
-        msx_merge_method_find(p->ctx, msx_plan_entry_method(plan, entry));
-    for (size_t i = 0; method && i < method->n_params; i++) {
-        int64_t places = method->params[i].per_model ? msx_plan_model_count(plan) + 1 : 1;
-        for (int64_t k = 0; k < places; k++) {
-            char key[160];
-            snprintf(key, sizeof key, "%s%s%s", method->params[i].name,
-                     method->params[i].per_model ? "." : "",
-                     !method->params[i].per_model ? ""
-                     : k                          ? msx_plan_model(plan, k - 1)
-                                                  : "base");
-            double value = msx_plan_entry_param(plan, entry, key);
-            if (!isnan(value)) visit(key, value, payload);
-        }
-    }
+static bool next_setting(const msx_plan *plan, int64_t entry, int64_t k, msx_plan_setting *s,
+                         char key[160]) {
+    s->struct_size = sizeof *s;
+    if (msx_plan_entry_setting(s, plan, entry, k) < 0) return false;
+    snprintf(key, 160, "%s%s%s", s->param, s->model ? "." : "", s->model ? s->model : "");
+    return true;
 }
 
-static void add_json(const char *key, double value, void *object) {
-    json_object_set_new(object, key, json_real(value));
+/* A number, or a list of them over the depth. */
+static json_t *values_json(const msx_plan_setting *s) {
+    if (s->n == 1) return json_real(s->values[0]);
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->n; i++) json_array_append_new(list, json_real(s->values[i]));
+    return list;
+}
+
+/* Keys with filters become lists of {filter, value}, the last perhaps without a filter. */
+static json_t *entry_json(const msx_plan *plan, int64_t i) {
+    json_t *entry = json_pack("{s:s}", "method", msx_plan_entry_method(plan, i));
+    msx_plan_setting s;
+    char key[160];
+    for (int64_t k = 0; k < msx_plan_entry_setting_count(plan, i); k++) {
+        if (!next_setting(plan, i, k, &s, key)) break;
+        json_t *list = json_object_get(entry, key);
+        if (!s.filter && !list) {
+            json_object_set_new(entry, key, values_json(&s));
+            continue;
+        }
+        if (!list) json_object_set_new(entry, key, list = json_array());
+        json_t *item = json_pack("{s:o}", "value", values_json(&s));
+        if (s.filter) json_object_set_new(item, "filter", json_string(s.filter));
+        json_array_append_new(list, item);
+    }
+    return entry;
 }
 
 static int print_json(program *p, const msx_plan *plan, const models *m) {
     json_t *inputs = json_object(), *groups = json_object();
     for (size_t i = 0; i < m->n; i++)
         json_object_set_new(inputs, m->names[i], json_string(m->paths[i]));
-    for (int64_t i = 0; i < msx_plan_entry_count(plan); i++) {
-        json_t *entry = json_pack("{s:s}", "method", msx_plan_entry_method(plan, i));
-        each_value(p, plan, i, add_json, entry);
-        json_object_set_new(groups, msx_plan_entry_group(plan, i), entry);
-    }
+    for (int64_t i = 0; i < msx_plan_entry_count(plan); i++)
+        json_object_set_new(groups, msx_plan_entry_group(plan, i), entry_json(plan, i));
     return program_json(p, json_pack("{s:s, s:o, s:o}", "output", option_text(p, "output"),
                                      "models", inputs, "groups", groups));
 }
 
-static void add_text(const char *key, double value, void *stream) {
-    fprintf(stream, "%s%s=%.6g", ftell(stream) ? " " : "", key, value);
+/* "score.human=0.9 t[attn]=0.5,1" */
+static void add_settings(FILE *stream, const msx_plan *plan, int64_t entry) {
+    msx_plan_setting s;
+    char key[160];
+    for (int64_t k = 0; k < msx_plan_entry_setting_count(plan, entry); k++) {
+        if (!next_setting(plan, entry, k, &s, key)) break;
+        fprintf(stream, "%s%s", k ? " " : "", key);
+        if (s.filter) fprintf(stream, "[%s]", s.filter);
+        for (size_t i = 0; i < s.n; i++) fprintf(stream, "%s%.6g", i ? "," : "=", s.values[i]);
+    }
 }
 
 static int print_table(program *p, const msx_plan *plan) {
@@ -166,7 +215,7 @@ static int print_table(program *p, const msx_plan *plan) {
         char *text = NULL;
         size_t length;
         FILE *stream = open_memstream(&text, &length);
-        if (stream) each_value(p, plan, i, add_text, stream);
+        if (stream) add_settings(stream, plan, i);
         if (!stream || fclose(stream) != 0) {
             free(text);
             table_free(t);
@@ -190,8 +239,11 @@ static msx_dtype dtype_named(const char *name) {
 }
 
 static int merge(program *p, const msx_plan *plan, const models *m) {
+    const char *dtype = option_text(p, "dtype");
     const msx_save_options save = {.struct_size = sizeof save,
-                                   .dtype = dtype_named(option_or(p, "dtype", "f32"))};
+                                   .dtype = dtype ? dtype_named(dtype) : 0, /* the plan's */
+                                   .scheme = option_text(p, "names"),
+                                   .shard_bytes = 1000000 * option_int(p, "shard-size", 0)};
     int code = program_status(p, msx_merge_files(p->ctx, plan, m->paths, m->names, m->n,
                                                  option_text(p, "output"), &save,
                                                  option_given(p, "allow-nonfinite")));
@@ -202,15 +254,20 @@ static int merge(program *p, const msx_plan *plan, const models *m) {
 /* ---- verifying ---------------------------------------------------------------------------------------- */
 
 static int verify(program *p, const models *m) {
-    static const char *const others[] = {"plan",   "method", "set",
-                                         "output", "dtype",  "allow-nonfinite"};
+    static const char *const others[] = {"plan",  "method", "set",        "output",
+                                         "dtype", "names",  "shard-size", "allow-nonfinite"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (option_given(p, others[i]))
             return program_usage(p, "--%s does not go with --verify: the file says it itself",
                                  others[i]);
     const char *file = option_text(p, "verify");
+    bool by_plan = m->n == 1 && !m->paths[0]; /* the files that the plan in the file names */
+    if (!by_plan && !m->paths[0])
+        return program_usage(p, "--verify with --model needs --base FILE");
     msx_merge_check check = {.struct_size = sizeof check};
-    int code = program_status(p, msx_merge_verify(&check, p->ctx, file, m->paths, m->names, m->n));
+    int code = program_status(
+        p, by_plan ? msx_merge_verify(&check, p->ctx, file, NULL, NULL, 0)
+                   : msx_merge_verify(&check, p->ctx, file, m->paths, m->names, m->n));
     if (code) return code;
     if (p->json) {
         code = program_json(p, json_pack("{s:s, s:b, s:I, s:s}", "file", file, "equal",
@@ -237,6 +294,7 @@ static int run(program *p) {
     if (!code && !option_given(p, "output"))
         code = program_usage(p, "merge needs --output FILE, or --verify FILE");
     if (!code) code = get_plan(p, &m, &plan);
+    if (!code) code = take_files(p, plan, &m);
     if (!code) code = merge(p, plan, &m);
     msx_plan_free(plan);
     return code;
@@ -258,7 +316,6 @@ static const program_option options[] = {
          "scaling of ties; score.NAME or t of slerp; each 0 to 1 (0.5); others in docs/methods.md"},
     {.name = "base",
      .kind = OPTION_TEXT,
-     .required = true,
      .argument = "FILE",
      .help = "checkpoint the others were fine-tuned from; its name in plans is base"},
     {.name = "model",
@@ -271,12 +328,23 @@ static const program_option options[] = {
      .kind = OPTION_TEXT,
      .written = true,
      .argument = "FILE",
-     .help = "merged checkpoint, .pth or .safetensors"},
+     .help = "merged checkpoint, .pth or .safetensors; .safetensors.index.json for shards"},
     {.name = "dtype",
      .kind = OPTION_TEXT,
      .choices = "f32|f16|bf16|f64",
      .argument = "TYPE",
-     .help = "element type to write: f32, f16, bf16 or f64 (f32)"},
+     .help = "element type to write: f32, f16, bf16 or f64 (the plan's, else f32)"},
+    {.name = "names",
+     .kind = OPTION_TEXT,
+     .argument = "SCHEME",
+     .choices = "official|hf",
+     .help = "names of the tensors: official, or hf for transformers' SamModel (official)"},
+    {.name = "shard-size",
+     .kind = OPTION_INT,
+     .lower = 1,
+     .upper = 1000000,
+     .argument = "MB",
+     .help = "megabytes of one file, with an --output that is an index of several (5000)"},
     {.name = "allow-nonfinite",
      .kind = OPTION_FLAG,
      .help = "merge also weights that are not numbers or infinite"},
@@ -290,14 +358,16 @@ static const program_option options[] = {
 const program_verb verb_merge = {
     .name = "merge",
     .summary = "merge checkpoints by a plan, or by one method",
-    .synopsis = "--plan FILE --base FILE --model NAME=FILE... -o OUT\n"
+    .synopsis = "--plan FILE [--base FILE] [--model NAME=FILE]... -o OUT\n"
                 "       medsamix merge --method NAME [--set KEY=VALUE,...] --base FILE\n"
                 "                --model NAME=FILE... -o OUT\n"
-                "       medsamix merge --verify FILE --base FILE --model NAME=FILE...",
+                "       medsamix merge --verify FILE [--base FILE --model NAME=FILE...]",
     .about =
-        "Merges fine-tuned SAM checkpoints with their base, group by group. The plan, the\n"
-        "SHA-256 of every input and the version are kept in the file that is written; --verify\n"
-        "rebuilds such a file from the same inputs: exit code 0 when it is equal, 3 when not.",
+        "Merges fine-tuned SAM checkpoints with their base, group by group. Models that a plan names\n"
+        "files for need not be given. The plan, the SHA-256 of every input and the version are kept\n"
+        "in the file that is written; --verify rebuilds such a file from the same inputs: exit code 0\n"
+        "when it is equal, 3 when not.",
     .options = options,
+    .opens = true,
     .run = run,
 };

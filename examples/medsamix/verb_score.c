@@ -215,5 +215,6 @@ const program_verb verb_score = {
              "prints one row per task and one column per model, with 95 % bootstrap intervals.",
     .options = options,
     .computes = true,
+    .opens = true,
     .run = run,
 };

@@ -198,5 +198,6 @@ const program_verb verb_search = {
         "and the same command elsewhere helps (docs/scaling.md).",
     .options = options,
     .computes = true,
+    .opens = true,
     .run = run,
 };

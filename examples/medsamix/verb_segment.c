@@ -285,5 +285,6 @@ const program_verb verb_segment = {
         "overlap, the one with the higher value there wins.",
     .options = options,
     .computes = true,
+    .opens = true,
     .run = run,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file checkpoint.h
- * @brief Named tensors in and out of files: torch zip (.pth, .pt) and safetensors; torch legacy and
- * sharded safetensors in.
+ * @brief Named tensors in and out of files: torch zip (.pth, .pt) and safetensors, also in shards; torch
+ * legacy in.
  *
  * A checkpoint is a list of named tensors in the order of the file. Opening reads and checks only
  * the directory of the file (for torch files: a pickle, of which nothing is ever executed); tensor
@@ -120,13 +120,18 @@ MSX_API msx_status msx_checkpoint_fold_lora(msx_checkpoint **out, const msx_chec
 /** How to write. Zero-initialise and set struct_size; 0 and NULL choose the default. */
 typedef struct msx_save_options {
     size_t struct_size;
-    msx_dtype dtype;       /**< F32 (default), F16, BF16 or F64; rounded to nearest even */
-    const char *scheme;    /**< "official" (default) or "hf"; hf needs a complete SAM */
-    const char *container; /**< "torch zip", "safetensors", or NULL: by the ending of the path,
-                                .pth/.pt or .safetensors */
+    msx_dtype dtype;    /**< F32 (default), F16, BF16 or F64; rounded to nearest even */
+    const char *scheme; /**< "official" (default) or "hf"; hf needs a complete SAM */
+    const char
+        *container; /**< "torch zip", "safetensors", "sharded safetensors", or NULL: by the ending
+                                of the path, .pth/.pt, .safetensors or .safetensors.index.json */
+    int64_t
+        shard_bytes; /**< of data at most in one file of a sharded one, if a tensor is not larger;
+                                default 5 * 10^9, as in transformers */
 } msx_save_options;
 
-/** Write all floating tensors and the metadata. The file appears under its name only when complete.
+/** Write all floating tensors and the metadata. The file appears under its name only when complete; of a
+ *  sharded one, X.safetensors.index.json and X-00001-of-0000N.safetensors beside it, the index last.
  *  A torch zip holds a plain OrderedDict of tensors: torch.load(weights_only=True) and the official
  *  sam_model_registry accept it. @param options NULL for the defaults.
  *  @return MSX_E_ARG, MSX_E_IO, MSX_E_UNSUPPORTED, MSX_E_NOMEM, MSX_E_CANCELLED. */

@@ -70,6 +70,21 @@ MSX_API msx_status msx_ctx_set_limit(msx_ctx *ctx, msx_limit limit, int64_t valu
 /** Value of a limit, -1 for an unknown one. */
 MSX_API int64_t msx_ctx_limit(const msx_ctx *ctx, msx_limit limit);
 
+/** What the pickle inside a torch file may hold beside tensors. Nothing in it is ever executed; the rule
+ *  says which files are taken for model files. docs/formats/checkpoint.md has the lists. */
+typedef enum msx_pickle_rule {
+    MSX_PICKLE_KNOWN = 0,   /**< default: names and instances of any class, which are not looked at;
+                                 calls only of what rebuilds tensors and of harmless constructors */
+    MSX_PICKLE_STRICT = 1,  /**< no name that torch.load(weights_only=True) would not take */
+    MSX_PICKLE_TOLERANT = 2 /**< calls of unknown functions too: the result is not looked at */
+} msx_pickle_rule;
+
+/** Choose the rule for all files that are opened from now on. @return MSX_E_ARG for an unknown one. */
+MSX_API msx_status msx_ctx_set_pickle_rule(msx_ctx *ctx, msx_pickle_rule rule);
+
+/** The rule in effect. */
+MSX_API msx_pickle_rule msx_ctx_pickle_rule(const msx_ctx *ctx);
+
 /** How much a log line matters. */
 typedef enum msx_log_level {
     MSX_LOG_WARNING = 1,

@@ -41,6 +41,12 @@ MSX_API int64_t msx_groups_count(const msx_groups *g);
 MSX_API const char *msx_groups_name(const msx_groups *g, int64_t i);
 MSX_API int64_t msx_groups_of_tensor(const msx_groups *g, const char *tensor_name);
 
+/** Elements of group `i`; and how many of them the masks of box prompts depend on, which are mask 0 of
+ *  prompts without points and masks: what differs only in the others cannot change such a mask. -1 out of
+ *  range. */
+MSX_API int64_t msx_groups_elements(const msx_groups *g, int64_t i);
+MSX_API int64_t msx_groups_reached(const msx_groups *g, int64_t i);
+
 /* ---- plans ----------------------------------------------------------------------------------- */
 
 /** Method and hyperparameters per group. Text form: YAML, see docs/formats/plan.md. */
@@ -72,6 +78,11 @@ MSX_API msx_status msx_plan_save(msx_plan *p, const char *path);
 MSX_API msx_status msx_plan_set_granularity(msx_plan *p, const msx_granularity *granularity);
 MSX_API void msx_plan_granularity(const msx_plan *p, msx_granularity *out);
 
+/** Element type of the merged file: F32, F16, BF16 or F64; 0 (default): not said, F32. Merging itself is
+ *  float32. */
+MSX_API msx_status msx_plan_set_dtype(msx_plan *p, msx_dtype dtype);
+MSX_API msx_dtype msx_plan_dtype(const msx_plan *p);
+
 /** Models the plan names besides the base, in order ("human", "macaque"); they fix which models
  *  per-model hyperparameters speak of. Only these and the base are merged; a plan that names none
  *  takes all models. At most 64; names of letters, digits, '_' and '-'. */
@@ -79,8 +90,18 @@ MSX_API msx_status msx_plan_add_model(msx_plan *p, const char *name);
 MSX_API int64_t msx_plan_model_count(const msx_plan *p);
 MSX_API const char *msx_plan_model(const msx_plan *p, int64_t i);
 
-/** Choose the method of a group; "*" means every group that has no entry of its own. The group's
- *  parameters return to the method's defaults. */
+/** The file of a model, "base" or one that was added, so that a plan says all of a merge; NULL for none.
+ *  Relative paths begin in a folder: that of the plan's file after msx_plan_load(), else the working
+ *  directory. msx_plan_path() gives back what was set; msx_plan_file() the path from there, borrowed
+ *  until the plan changes; NULL when there is none. @return MSX_E_NOTFOUND, MSX_E_ARG, MSX_E_NOMEM. */
+MSX_API msx_status msx_plan_set_path(msx_plan *p, const char *model, const char *path);
+MSX_API const char *msx_plan_path(const msx_plan *p, const char *model);
+MSX_API msx_status msx_plan_set_folder(msx_plan *p, const char *folder);
+MSX_API const char *msx_plan_file(msx_plan *p, const char *model);
+
+/** Choose the method of a group, or of all groups that a pattern names ('*' and '?'). The entry that has
+ *  a group's own name goes before patterns, of these the last one set before others, and "*" is what is
+ *  left. The entry's parameters return to the method's defaults. */
 MSX_API msx_status msx_plan_set_method(msx_plan *p, const char *group, const char *method);
 
 /** Set a hyperparameter of a group with a method: "scaling", "retain", "t", or per model
@@ -88,17 +109,41 @@ MSX_API msx_status msx_plan_set_method(msx_plan *p, const char *group, const cha
 MSX_API msx_status msx_plan_set_param(msx_plan *p, const char *group, const char *key,
                                       double value);
 
+/** As msx_plan_set_param(), and more:
+ *  @param filter only for tensors whose name matches it, or holds it when it has neither '*' nor '?'; of
+ *  several filters the one that was set first goes before the others. NULL: for tensors that no filter
+ *  names. @param values n values (1 to 4096) over the depth: the groups that the entry speaks of lie
+ *  evenly from the first value to the last in the order of msx_groups, linearly between two of them. */
+MSX_API msx_status msx_plan_set_values(msx_plan *p, const char *group, const char *key,
+                                       const char *filter, const double *values, size_t n);
+
 /** Give a group of its own by tensor name patterns ('*' and '?', later definitions win); it takes
  *  its tensors out of the default groups. */
 MSX_API msx_status msx_plan_add_group(msx_plan *p, const char *group, const char *const *patterns,
                                       size_t n);
 
-/** Entries in order: number, group, method, value of a parameter (NaN when not set: the method's
- *  default applies). */
+/** Entries in order: number, group, method, value of a parameter (NaN when not set, where the method's
+ *  default applies, and when there are several over the depth). */
 MSX_API int64_t msx_plan_entry_count(const msx_plan *p);
 MSX_API const char *msx_plan_entry_group(const msx_plan *p, int64_t i);
 MSX_API const char *msx_plan_entry_method(const msx_plan *p, int64_t i);
 MSX_API double msx_plan_entry_param(const msx_plan *p, int64_t i, const char *key);
+
+/** A hyperparameter that an entry sets. */
+typedef struct msx_plan_setting {
+    size_t struct_size;
+    const char *param;    /**< "scaling" */
+    const char *model;    /**< NULL where one value is for all models */
+    const char *filter;   /**< NULL: for tensors that no filter names */
+    const double *values; /**< n of them, over the depth */
+    size_t n;
+} msx_plan_setting;
+
+/** Settings of entry `i`: number, and number `k` of them; what it points to is borrowed until the plan
+ *  changes. @param out struct_size must be set. @return MSX_E_ARG out of range. */
+MSX_API int64_t msx_plan_entry_setting_count(const msx_plan *p, int64_t i);
+MSX_API msx_status msx_plan_entry_setting(msx_plan_setting *out, const msx_plan *p, int64_t i,
+                                          int64_t k);
 
 /** The groups that a plan makes of an architecture (granularity and own groups applied). */
 MSX_API msx_status msx_plan_groups(msx_groups **out, const msx_plan *p, const msx_arch *arch);
@@ -141,7 +186,8 @@ MSX_API msx_status msx_merger_run(msx_merger *m, const msx_plan *plan, const msx
  *  and written at the same time, on threads of their own that mostly wait; with one thread all runs on
  *  the caller's. The file appears under its name only when it is complete: a failure or a cancelled
  *  call leaves nothing. Progress: stage "merge", in tensors.
- *  @param n models, the first is the base. @param options NULL for the defaults.
+ *  @param n models, the first is the base; with n 0 and `paths` and `names` NULL, the files that the plan
+ *  names. @param options NULL for the defaults; an element type of 0 is the plan's.
  *  @return what opening and reading checkpoints and msx_merger_run() return; MSX_E_IO when the file
  *  cannot be written, MSX_E_CANCELLED. */
 MSX_API msx_status msx_merge_files(msx_ctx *ctx, const msx_plan *plan, const char *const *paths,
@@ -158,7 +204,8 @@ typedef struct msx_merge_check {
 
 /** Rebuild a merged file from the plan it carries and its inputs, in its container and element type,
  *  and compare byte for byte. Nothing is written. @param n models, the first is the base; the same
- *  names as in the merge. @return MSX_OK also for a file that differs; MSX_E_UNSUPPORTED for a file
+ *  names as in the merge. With n 0 and `paths` and `names` NULL: the files that the plan names, relative
+ *  ones beside the merged file. @return MSX_OK also for a file that differs; MSX_E_UNSUPPORTED for a file
  *  without a plan, MSX_E_NOTFOUND for a model that is missing or too many, MSX_E_FORMAT when the
  *  SHA-256 of inputs are not the recorded ones (the text names them all). */
 MSX_API msx_status msx_merge_verify(msx_merge_check *out, msx_ctx *ctx, const char *path,
@@ -176,6 +223,9 @@ typedef struct msx_group_diff {
     double relative_l2; /**< |b - a| / |a| (0 when equal, inf when only a is zero) */
     double cosine;      /**< <a, b> / (|a| |b|); 1 when both are zero */
     int64_t equal;      /**< 1 when bit-equal */
+    int64_t
+        reached_equal; /**< 1 when all that the masks of box prompts depend on is bit-equal, also when
+                                that is nothing */
 } msx_group_diff;
 
 /** Compare two checkpoints of one architecture by group; `out` has msx_groups_count(g) entries with

@@ -75,21 +75,7 @@ const char *msx__shape_text(int rank, const int64_t *dims, char *out, size_t byt
 }
 
 bool msx__name_is_sane(const char *name) {
-    const unsigned char *p = (const unsigned char *)name;
-    size_t length = strlen(name);
-    if (length == 0 || length >= MSX__NAME_BYTES) return false;
-    while (*p) {
-        if (*p < 0x20 || *p == 0x7f) return false;
-        int more = *p < 0x80 ? 0 : (*p & 0xe0) == 0xc0 ? 1 : (*p & 0xf0) == 0xe0 ? 2 : 3;
-        if (*p >= 0x80 && (*p < 0xc2 || *p > 0xf4)) return false;
-        /* overlong forms, surrogates, beyond U+10FFFF */
-        if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
-            (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
-            return false;
-        for (p++; more > 0; more--, p++)
-            if ((*p & 0xc0) != 0x80) return false;
-    }
-    return true;
+    return msx__is_line(name, MSX__NAME_BYTES - 1);
 }
 
 msx_status msx__checkpoint_push(msx_checkpoint *c, const msx__tensor *t) {

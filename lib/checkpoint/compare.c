@@ -12,12 +12,12 @@ static msx_dtype written_type(const msx_checkpoint *file) {
     return MSX_DTYPE_F32;
 }
 
-/* The tensor whose data a byte of the file belongs to; -1 for none. */
-static int64_t tensor_at(const msx_checkpoint *file, int64_t byte) {
+/* The tensor whose data a byte of the file, or of a shard, belongs to; -1 for none. */
+static int64_t tensor_at(const msx_checkpoint *file, int64_t shard, int64_t byte) {
     for (int64_t i = 0; i < file->n; i++) {
         const msx__tensor *t = file->tensors + i;
         int64_t bytes = t->span * (int64_t)msx_dtype_size(t->dtype);
-        if (byte >= t->offset && byte - t->offset < bytes) return i;
+        if (t->shard == shard && byte >= t->offset && byte - t->offset < bytes) return i;
     }
     return -1;
 }
@@ -66,13 +66,26 @@ static msx_status first_tensor(const msx_checkpoint *c, const msx_checkpoint *fi
     return MSX_OK;
 }
 
+/* How large its shards were allowed to be. */
+static int64_t shard_bytes_of(const msx_checkpoint *file) {
+    const char *text = msx_checkpoint_meta(file, MSX__SHARD_BYTES_KEY);
+    double bytes;
+    return text && msx__parse_double(text, &bytes) && bytes >= 1 && bytes < 1e18 ? (int64_t)bytes
+                                                                                 : 0;
+}
+
 msx_status msx__checkpoint_compare(const msx_checkpoint *c, const msx_checkpoint *file,
                                    msx__file_difference *out) {
-    const msx_save_options o = {sizeof o, written_type(file), file->scheme, file->container};
+    const msx_save_options o = {.struct_size = sizeof o,
+                                .dtype = written_type(file),
+                                .scheme = file->scheme,
+                                .container = file->container,
+                                .shard_bytes = shard_bytes_of(file)};
+    int64_t shard = 0;
     *out = (msx__file_difference){-1, NULL};
-    MSX_TRY(msx__save_against(c, &file->file, &o, &out->byte));
+    MSX_TRY(msx__save_against(c, file, &o, &out->byte, &shard));
     if (out->byte < 0) return MSX_OK;
-    int64_t k = tensor_at(file, out->byte);
+    int64_t k = tensor_at(file, shard, out->byte);
     if (k < 0) return first_tensor(c, file, &out->tensor);
     out->tensor = file->tensors[k].name;
     return MSX_OK;

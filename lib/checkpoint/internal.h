@@ -109,6 +109,8 @@ msx_status msx__torch_zip_open(msx_checkpoint *c);
 msx_status msx__torch_legacy_open(msx_checkpoint *c);
 msx_status msx__sharded_open(msx_checkpoint *c);
 
+/* MSX_E_LIMIT for the header of more tensors than the limit allows, before memory is spent on it. */
+msx_status msx__checkpoint_check_json(const msx_checkpoint *c, const char *text, size_t n);
 /* JSON that lies at byte `at` of the file; `what` is for messages. Released with json_decref. */
 struct json_t;
 msx_status msx__checkpoint_parse_json(const msx_checkpoint *c, const char *what, int64_t at,

@@ -240,8 +240,29 @@ static msx_status op_get(msx__pickle *p, int width) {
 
 /* ---- names and calls ----------------------------------------------------------------------- */
 
+/* At most 80 characters of a name, what is not printable as '?'. */
+static const char *printable(const msx__pickle *p, uint32_t begin, uint32_t length, char out[81]) {
+    uint32_t n = length < 80 ? length : 80;
+    for (uint32_t i = 0; i < n; i++) {
+        unsigned char ch = p->bytes[begin + i];
+        out[i] = ch > 0x20 && ch < 0x7f ? (char)ch : '?';
+    }
+    out[n] = 0;
+    return out;
+}
+
 static msx_status push_global(msx__pickle *p, uint32_t module, uint32_t module_length,
                               uint32_t name, uint32_t name_length) {
+    const char *bytes = (const char *)p->bytes;
+    char shown[2][81];
+    if (p->rule == MSX_PICKLE_STRICT &&
+        !msx__global_is_strict(bytes + module, module_length, bytes + name, name_length))
+        return msx__fail(
+            p->ctx, MSX_E_UNSUPPORTED,
+            "%s: byte %u: the pickle names %s.%s, which the strict rule does not take; "
+            "save the state dict alone",
+            p->where, p->op, printable(p, module, module_length, shown[0]),
+            printable(p, name, name_length, shown[1]));
     return msx__pickle_push_node(
         p, (msx__node){.kind = MSX__NODE_GLOBAL,
                        .u.global = {module, module_length, name, name_length}});
@@ -266,17 +287,6 @@ static msx_status op_stack_global(msx__pickle *p, int arg) {
     return push_global(p, m->u.text.begin, m->u.text.length, n->u.text.begin, n->u.text.length);
 }
 
-/* At most 80 characters of a name, what is not printable as '?'. */
-static const char *printable(const msx__pickle *p, uint32_t begin, uint32_t length, char out[81]) {
-    uint32_t n = length < 80 ? length : 80;
-    for (uint32_t i = 0; i < n; i++) {
-        unsigned char ch = p->bytes[begin + i];
-        out[i] = ch > 0x20 && ch < 0x7f ? (char)ch : '?';
-    }
-    out[n] = 0;
-    return out;
-}
-
 /* OrderedDict(), or OrderedDict([(key, value), ...]) as Python 2 wrote it. */
 static msx_status make_dict(msx__pickle *p, msx__ref arguments) {
     MSX_TRY(op_constant(p, MSX__NODE_DICT));
@@ -297,6 +307,9 @@ static msx_status make_dict(msx__pickle *p, msx__ref arguments) {
 
 static msx_status call(msx__pickle *p, msx__ref function, msx__ref arguments) {
     const msx__node *f = p->nodes + function;
+    bool tolerant = p->rule == MSX_PICKLE_TOLERANT;
+    if (tolerant && (f->kind != MSX__NODE_GLOBAL || p->nodes[arguments].kind != MSX__NODE_TUPLE))
+        return op_constant(p, MSX__NODE_OPAQUE);
     if (f->kind != MSX__NODE_GLOBAL || p->nodes[arguments].kind != MSX__NODE_TUPLE)
         return msx__fail(p->ctx, MSX_E_UNSUPPORTED,
                          "%s: byte %u: the pickle calls something that has no name; nothing was "
@@ -318,11 +331,13 @@ static msx_status call(msx__pickle *p, msx__ref function, msx__ref arguments) {
     case MSX__CALL_OPAQUE:
         return op_constant(p, MSX__NODE_OPAQUE);
     case MSX__CALL_REFUSED:
+        if (tolerant) return op_constant(p, MSX__NODE_OPAQUE);
         break;
     }
     return msx__fail(p->ctx, MSX_E_UNSUPPORTED,
                      "%s: byte %u: the pickle calls %s.%s, which is no part of a model; nothing "
-                     "was executed, the file is refused; save the state dict alone",
+                     "was executed, the file is refused; save the state dict alone, or allow it "
+                     "by the tolerant rule",
                      p->where, p->op,
                      printable(p, f->u.global.module, f->u.global.module_length, module),
                      printable(p, f->u.global.name, f->u.global.name_length, name));
@@ -464,7 +479,12 @@ static const handler handlers[256] = {
 
 msx_status msx__pickle_parse(msx__pickle *p, msx_ctx *ctx, const char *where,
                              const unsigned char *bytes, size_t size, msx__ref *root) {
-    *p = (msx__pickle){.ctx = ctx, .where = where, .bytes = bytes, .n_nodes = 1, .n_items = 1};
+    *p = (msx__pickle){.ctx = ctx,
+                       .where = where,
+                       .bytes = bytes,
+                       .n_nodes = 1,
+                       .n_items = 1,
+                       .rule = msx_ctx_pickle_rule(ctx)};
     *root = 0;
     if (size > INT32_MAX)
         return msx__fail(ctx, MSX_E_LIMIT, "%s: pickles of 2 GiB are not read", where);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading pickles without executing anything: the opcodes build nodes, a name of a function is only
  * a name. Calls are kept as nodes (function, arguments) for those functions that torch.save and the
- * usual trainers write; any other call refuses the file. */
+ * usual trainers write; what any other call does depends on the context's rule: it refuses the file, or
+ * is an object of no interest. */
 #ifndef MSX_CHECKPOINT_PICKLE_H
 #define MSX_CHECKPOINT_PICKLE_H
 
@@ -65,6 +66,7 @@ typedef struct msx__pickle {
     uint32_t n_items, items_capacity;
     msx__refs stack, marks, memo;
     uint32_t op; /* byte of the opcode in work */
+    msx_pickle_rule rule;
 } msx__pickle;
 
 /* Run one pickle that starts at bytes[0]; p->at is behind its STOP afterwards. `bytes` and `where`
@@ -98,5 +100,9 @@ typedef enum msx__callable {
 
 msx__callable msx__classify_call(const char *module, size_t module_length, const char *name,
                                  size_t name_length);
+
+/* True for the names that the strict rule takes. */
+bool msx__global_is_strict(const char *module, size_t module_length, const char *name,
+                           size_t name_length);
 
 #endif

@@ -115,10 +115,6 @@ static msx_status check_cover(const msx_checkpoint *c, const entry *entries, siz
 /* `root` is an object: the header begins with '{'. */
 static msx_status parse_header(msx_checkpoint *c, json_t *root, int64_t data_at) {
     size_t n = 0, room = json_object_size(root);
-    int64_t limit = msx_ctx_limit(c->ctx, MSX_LIMIT_TENSORS);
-    if (room > (uint64_t)limit)
-        return msx__fail(c->ctx, MSX_E_LIMIT, "%s: %zu tensors, more than the limit of %" PRId64,
-                         c->file.path, room, limit);
     entry *entries = msx__alloc(c->ctx, room, sizeof *entries);
     if (!entries) return MSX_E_NOMEM;
     const char *name;
@@ -167,6 +163,7 @@ msx_status msx__safetensors_open(msx_checkpoint *c) {
     if (!text) return MSX_E_NOMEM;
     msx_status status = msx__file_read(&c->file, 8, text, (size_t)bytes);
     json_t *root = NULL;
+    if (status == MSX_OK) status = msx__checkpoint_check_json(c, text, (size_t)bytes);
     if (status == MSX_OK)
         status = msx__checkpoint_parse_json(c, "the header", 8, text, (size_t)bytes, &root);
     if (status == MSX_OK) status = parse_header(c, root, 8 + (int64_t)bytes);

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,11 @@ static const struct {
 } writers[] = {
     {"torch zip", {".pth", ".pt"}, msx__write_torch_zip},
     {"safetensors", {".safetensors", ".safetensors"}, msx__write_safetensors},
+    {"sharded safetensors", {".index.json", ".index.json"}, msx__write_sharded},
 };
 enum { WRITERS = sizeof writers / sizeof *writers };
+
+#define SHARD_BYTES ((int64_t)5 * 1000 * 1000 * 1000)
 
 /* ---- the list ------------------------------------------------------------------------------ */
 
@@ -119,11 +123,15 @@ msx_status msx__save_metadata(const msx__save *s, char **out) {
     json_t *object = json_object();
     if (!object) return msx__nomem(s->ctx, 0);
     for (int64_t i = 0; i < c->n_metas; i++)
-        if (json_object_set_new(object, c->metas[i].key, json_string(c->metas[i].value)) != 0) {
+        if (strcmp(c->metas[i].key, MSX__SHARD_BYTES_KEY) != 0 && /* of the file it was read from */
+            json_object_set_new(object, c->metas[i].key, json_string(c->metas[i].value)) != 0) {
             json_decref(object);
             return msx__fail(s->ctx, MSX_E_ARG, "%s: metadata '%s' is not UTF-8",
                              msx__checkpoint_label(c), c->metas[i].key);
         }
+    /* transformers refuses safetensors that do not say so */
+    if (s->hf && !json_object_get(object, "format"))
+        json_object_set_new(object, "format", json_string("pt"));
     *out = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(object);
     return *out ? MSX_OK : msx__nomem(s->ctx, 0);
@@ -150,67 +158,84 @@ static msx_status choose_writer(msx_ctx *ctx, const char *path, const char *cont
         return msx__unknown(ctx, "container", container, names, WRITERS);
     }
     return msx__fail(ctx, MSX_E_ARG,
-                     "%s: the ending chooses the format; use .pth, .pt or .safetensors", path);
+                     "%s: the ending chooses the format; use .pth, .pt, .safetensors or "
+                     ".safetensors.index.json",
+                     path);
 }
 
-/* `against`: compare with it instead of writing to `path`. */
-static msx_status write_or_compare(msx__save *s, const char *path, const msx__file *against,
-                                   int writer, bool hf) {
-    if (hf) MSX_TRY(check_complete(s));
-    MSX_TRY(list_items(s, hf));
+static msx_status write_or_compare(msx__save *s, int writer) {
+    if (s->hf) MSX_TRY(check_complete(s));
+    MSX_TRY(list_items(s, s->hf));
     MSX_TRY(make_buffers(s));
-    if (against)
-        msx__output_compare(&s->out, s->ctx, against);
+    if (s->against)
+        msx__output_compare(&s->out, s->ctx, &s->against->file);
     else
-        MSX_TRY(msx__output_open(&s->out, s->ctx, path));
+        MSX_TRY(msx__output_open(&s->out, s->ctx, s->path));
     MSX_TRY(writers[writer].write(s));
     return msx__output_commit(&s->out);
 }
 
-static msx_status save(const msx_checkpoint *c, const msx__tensor_source *source, const char *path,
-                       const msx__file *against, const msx_save_options *options,
-                       int64_t *differs) {
+/* The caller's options, which may be those of an earlier version, and the defaults. */
+static msx_status complete_options(msx_ctx *ctx, const msx_save_options *options,
+                                   msx_save_options *o) {
     static const char *const schemes[] = {"official", "hf"};
-    msx_ctx *ctx = c->ctx;
-    msx_save_options o = {.struct_size = sizeof o};
-    if (options) {
-        if (options->struct_size < sizeof o)
-            return msx__fail(ctx, MSX_E_ARG, "struct_size of msx_save_options is not set");
-        o = *options;
-    }
-    if (!path || !*path) return msx__fail(ctx, MSX_E_ARG, "no path to save to");
-    if (!o.dtype) o.dtype = MSX_DTYPE_F32;
-    if (!msx__dtype_is_float(o.dtype))
+    *o = (msx_save_options){.struct_size = sizeof *o};
+    if (options && options->struct_size < offsetof(msx_save_options, shard_bytes))
+        return msx__fail(ctx, MSX_E_ARG, "struct_size of msx_save_options is not set");
+    if (options)
+        memcpy(o, options, options->struct_size < sizeof *o ? options->struct_size : sizeof *o);
+    if (!o->dtype) o->dtype = MSX_DTYPE_F32;
+    if (!msx__dtype_is_float(o->dtype))
         return msx__fail(ctx, MSX_E_ARG,
                          "element type %d cannot be written; use f32, f16, bf16, f64",
-                         (int)o.dtype);
-    if (!o.scheme) o.scheme = schemes[0];
-    if (strcmp(o.scheme, schemes[0]) != 0 && strcmp(o.scheme, schemes[1]) != 0)
-        return msx__unknown(ctx, "naming scheme", o.scheme, schemes, 2);
+                         (int)o->dtype);
+    if (!o->scheme) o->scheme = schemes[0];
+    if (strcmp(o->scheme, schemes[0]) != 0 && strcmp(o->scheme, schemes[1]) != 0)
+        return msx__unknown(ctx, "naming scheme", o->scheme, schemes, 2);
+    if (!o->shard_bytes) o->shard_bytes = SHARD_BYTES;
+    if (o->shard_bytes < 0)
+        return msx__fail(ctx, MSX_E_ARG, "shard_bytes is %" PRId64 "; use 1 or more",
+                         o->shard_bytes);
+    return MSX_OK;
+}
+
+static msx_status save(msx__save *s, const msx_save_options *options) {
+    msx_save_options o;
     int writer = 0;
-    MSX_TRY(choose_writer(ctx, path, o.container, &writer));
-    msx__save s = {.ctx = ctx, .c = c, .source = source, .dtype = o.dtype, .out.fd = -1};
-    msx_status status = write_or_compare(&s, path, against, writer, !strcmp(o.scheme, schemes[1]));
-    if (against) *differs = s.out.differs;
-    msx__output_discard(&s.out);
-    for (int64_t k = 0; k < s.n; k++) msx__free(ctx, s.items[k].name);
-    msx__free(ctx, s.items);
-    msx__free(ctx, s.values);
-    msx__free(ctx, s.raw);
+    MSX_TRY(complete_options(s->ctx, options, &o));
+    if (!s->path || !*s->path) return msx__fail(s->ctx, MSX_E_ARG, "no path to save to");
+    MSX_TRY(choose_writer(s->ctx, s->path, o.container, &writer));
+    s->dtype = o.dtype;
+    s->hf = !strcmp(o.scheme, "hf");
+    s->shard_bytes = o.shard_bytes;
+    s->out.fd = -1;
+    msx_status status = write_or_compare(s, writer);
+    if (s->against && !s->differs_in) s->differs = s->out.differs;
+    msx__output_discard(&s->out);
+    for (int64_t k = 0; k < s->n; k++) msx__free(s->ctx, s->items[k].name);
+    msx__free(s->ctx, s->items);
+    msx__free(s->ctx, s->values);
+    msx__free(s->ctx, s->raw);
     return status;
 }
 
 msx_status msx_checkpoint_save(const msx_checkpoint *c, const char *path,
                                const msx_save_options *options) {
-    return c ? save(c, NULL, path, NULL, options, NULL) : MSX_E_ARG;
+    return msx__checkpoint_save_from(c, NULL, path, options);
 }
 
 msx_status msx__checkpoint_save_from(const msx_checkpoint *c, const msx__tensor_source *source,
                                      const char *path, const msx_save_options *options) {
-    return save(c, source, path, NULL, options, NULL);
+    if (!c) return MSX_E_ARG;
+    msx__save s = {.ctx = c->ctx, .c = c, .source = source, .path = path};
+    return save(&s, options);
 }
 
-msx_status msx__save_against(const msx_checkpoint *c, const msx__file *file,
-                             const msx_save_options *options, int64_t *differs) {
-    return save(c, NULL, file->path, file, options, differs);
+msx_status msx__save_against(const msx_checkpoint *c, const msx_checkpoint *file,
+                             const msx_save_options *options, int64_t *differs, int64_t *shard) {
+    msx__save s = {.ctx = c->ctx, .c = c, .path = file->file.path, .against = file};
+    msx_status status = save(&s, options);
+    *differs = s.differs;
+    *shard = s.differs_in;
+    return status;
 }

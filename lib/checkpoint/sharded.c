@@ -143,6 +143,17 @@ static msx_status read_shards(msx_checkpoint *c, json_t *map) {
     return status == MSX_OK ? check_all_there(c, map) : status;
 }
 
+/* Texts in the index's metadata are the checkpoint's; transformers keeps numbers there. */
+static msx_status take_metadata(msx_checkpoint *c, json_t *root) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(root, "metadata"), key, value) {
+        if (json_is_string(value))
+            MSX_TRY(msx__checkpoint_push_meta(c, key, json_string_value(value)));
+    }
+    return MSX_OK;
+}
+
 msx_status msx__sharded_open(msx_checkpoint *c) {
     int64_t limit = msx_ctx_limit(c->ctx, MSX_LIMIT_HEADER_BYTES);
     if (c->file.size > limit)
@@ -168,6 +179,7 @@ msx_status msx__sharded_open(msx_checkpoint *c) {
             msx__fail(c->ctx, MSX_E_FORMAT,
                       "%s: weight_map must map names of tensors to names of files", c->file.path);
     if (status == MSX_OK) status = read_shards(c, map);
+    if (status == MSX_OK) status = take_metadata(c, root);
     json_decref(root);
     return status;
 }

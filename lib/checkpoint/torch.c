@@ -16,12 +16,13 @@ static bool is_tensor(const msx__pickle *p, msx__ref ref) {
     return msx__node_of(p, ref)->kind == MSX__NODE_CALL;
 }
 
-static bool has_tensors(const msx__pickle *p, msx__ref dict) {
+static int64_t count_tensors(const msx__pickle *p, msx__ref dict) {
     const msx__node *n = msx__node_of(p, dict);
-    if (n->kind != MSX__NODE_DICT) return false;
+    int64_t count = 0;
+    if (n->kind != MSX__NODE_DICT) return 0;
     for (uint32_t i = n->u.items.first; i; i = p->items[i].next)
-        if (is_tensor(p, p->items[i].value)) return true;
-    return false;
+        count += is_tensor(p, p->items[i].value);
+    return count;
 }
 
 enum { LEVELS = 3 };
@@ -39,7 +40,7 @@ static msx__ref find_state(const msx__pickle *p, msx__ref dict, char *nesting, s
         if (found) return found;
     }
     *nesting = 0;
-    return has_tensors(p, dict) ? dict : 0;
+    return count_tensors(p, dict) ? dict : 0;
 }
 
 static msx_status refuse_root(const msx__pickle *p, msx__ref root) {
@@ -162,6 +163,11 @@ static msx_status read_tensor(msx_checkpoint *c, const msx__pickle *p, const cha
 msx_status msx__torch_read_state(msx_checkpoint *c, const msx__pickle *p, msx__ref root) {
     msx__ref dict = find_state(p, root, c->nesting, sizeof c->nesting, LEVELS);
     if (!dict) return refuse_root(p, root);
+    int64_t count = count_tensors(p, dict), limit = msx_ctx_limit(c->ctx, MSX_LIMIT_TENSORS);
+    if (count > limit)
+        return msx__fail(c->ctx, MSX_E_LIMIT,
+                         "%s: %" PRId64 " tensors, more than the limit of %" PRId64, p->where,
+                         count, limit);
     for (uint32_t i = msx__node_of(p, dict)->u.items.first; i; i = p->items[i].next) {
         const msx__node *key = msx__node_of(p, p->items[i].key);
         if (!is_tensor(p, p->items[i].value)) continue; /* counters, options, nested dicts */

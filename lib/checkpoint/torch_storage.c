@@ -70,7 +70,12 @@ static msx_status bind(msx_checkpoint *c, msx__pickle *p, msx__node *id) {
     msx__ref class = msx__node_item(p, tuple, 1), key = msx__node_item(p, tuple, 2);
     const msx__node *numel = msx__node_of(p, msx__node_item(p, tuple, 4));
     const msx__node *view = msx__node_of(p, msx__node_item(p, tuple, 5));
-    if (msx__node_is_text(p, msx__node_item(p, tuple, 0), "module"))
+    bool source = msx__node_is_text(p, msx__node_item(p, tuple, 0), "module");
+    if (source && p->rule == MSX_PICKLE_TOLERANT) {
+        id->kind = MSX__NODE_OPAQUE;
+        return MSX_OK;
+    }
+    if (source)
         return msx__fail(c->ctx, MSX_E_UNSUPPORTED,
                          "%s: byte %u: holds the source code of a class, not only tensors; save "
                          "the state dict alone",

@@ -45,13 +45,10 @@ static msx_status add_tensor(msx__save *s, int64_t k, int64_t *at, msx__buffer *
     return MSX_OK;
 }
 
-static msx_status make_header(msx__save *s, msx__buffer *header) {
-    char *metadata;
-    MSX_TRY(msx__save_metadata(s, &metadata));
-    msx__buffer_printf(header, "{\"__metadata__\":%s", metadata);
-    free(metadata);
+msx_status msx__part_header(msx__save *s, const msx__save_part *part, msx__buffer *header) {
+    msx__buffer_printf(header, "{\"__metadata__\":%s", part->metadata);
     int64_t at = 0;
-    for (int64_t k = 0; k < s->n; k++) {
+    for (int64_t k = part->first; k < part->last; k++) {
         if (!strcmp(s->items[k].name, "__metadata__"))
             return msx__fail(s->ctx, MSX_E_UNSUPPORTED,
                              "%s: a tensor is called __metadata__, which safetensors reserves",
@@ -63,33 +60,47 @@ static msx_status make_header(msx__save *s, msx__buffer *header) {
     return header->failed ? MSX_E_NOMEM : MSX_OK;
 }
 
-/* With a source the metadata is complete only behind the last tensor: the header, of the same length
- * then, is written once more. */
-static msx_status rewrite_header(msx__save *s, size_t length) {
-    MSX_TRY(msx__save_finish(s));
+msx_status msx__write_part(msx__save *s, const msx__save_part *part, msx__output *out,
+                           uint64_t *header_bytes) {
     msx__buffer header;
     msx__buffer_init(&header, s->ctx);
-    msx_status status = make_header(s, &header);
+    msx_status status = msx__part_header(s, part, &header);
+    uint64_t length = *header_bytes = header.length;
+    if (status == MSX_OK) status = msx__output_write(out, &length, sizeof length);
+    if (status == MSX_OK) status = msx__output_write(out, header.data, header.length);
+    msx__buffer_free(&header);
+    for (int64_t k = part->first; status == MSX_OK && k < part->last; k++) {
+        const void *data;
+        status = msx__save_load(s, k, &data);
+        if (status == MSX_OK) status = msx__output_write(out, data, (size_t)msx__save_bytes(s, k));
+    }
+    return status;
+}
+
+/* With a source the metadata is complete only behind the last tensor: the header, of the same length
+ * then, is written once more. */
+static msx_status rewrite_header(msx__save *s, uint64_t length) {
+    char *metadata;
+    MSX_TRY(msx__save_finish(s));
+    MSX_TRY(msx__save_metadata(s, &metadata));
+    const msx__save_part all = {0, s->n, metadata};
+    msx__buffer header;
+    msx__buffer_init(&header, s->ctx);
+    msx_status status = msx__part_header(s, &all, &header);
     if (status == MSX_OK && header.length != length)
         status = msx__fail(s->ctx, MSX_E_INTERNAL, "metadata changed its length while saving");
     if (status == MSX_OK) status = msx__output_patch(&s->out, 8, header.data, header.length);
     msx__buffer_free(&header);
+    free(metadata);
     return status;
 }
 
 msx_status msx__write_safetensors(msx__save *s) {
-    msx__buffer header;
-    msx__buffer_init(&header, s->ctx);
-    msx_status status = make_header(s, &header);
-    uint64_t length = header.length;
-    if (status == MSX_OK) status = msx__output_write(&s->out, &length, sizeof length);
-    if (status == MSX_OK) status = msx__output_write(&s->out, header.data, header.length);
-    msx__buffer_free(&header);
-    for (int64_t k = 0; status == MSX_OK && k < s->n; k++) {
-        const void *data;
-        status = msx__save_load(s, k, &data);
-        if (status == MSX_OK)
-            status = msx__output_write(&s->out, data, (size_t)msx__save_bytes(s, k));
-    }
+    char *metadata;
+    uint64_t length;
+    MSX_TRY(msx__save_metadata(s, &metadata));
+    const msx__save_part all = {0, s->n, metadata};
+    msx_status status = msx__write_part(s, &all, &s->out, &length);
+    free(metadata);
     return status == MSX_OK && s->source ? rewrite_header(s, length) : status;
 }

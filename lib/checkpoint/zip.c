@@ -163,7 +163,8 @@ static msx_status check_local(const reader *r, msx__zip_entry *e, const central 
     if (status == MSX_OK && !later &&
         (!read_extra64(rest + length, extra, fields, 2) || size != c->size || packed != c->packed ||
          crc != c->crc))
-        status = broken(r, e->header, "a zip record has another size than the directory says");
+        status = broken(r, e->header,
+                        "a zip record has another size or checksum than the directory says");
     if (status == MSX_OK && (u16(header + 6) != c->flags || u16(header + 8) != c->method))
         status = broken(r, e->header, "a zip record has other flags than the directory says");
     e->offset = e->header + LOCAL + length + extra;

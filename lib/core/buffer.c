@@ -100,3 +100,21 @@ bool msx__parse_double(const char *text, double *out) {
     *out = value;
     return true;
 }
+
+bool msx__is_line(const char *text, size_t most) {
+    const unsigned char *p = (const unsigned char *)text;
+    size_t length = strlen(text);
+    if (length == 0 || length > most) return false;
+    while (*p) {
+        if (*p < 0x20 || *p == 0x7f) return false;
+        int more = *p < 0x80 ? 0 : (*p & 0xe0) == 0xc0 ? 1 : (*p & 0xf0) == 0xe0 ? 2 : 3;
+        if (*p >= 0x80 && (*p < 0xc2 || *p > 0xf4)) return false;
+        /* overlong forms, surrogates, beyond U+10FFFF */
+        if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
+            (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
+            return false;
+        for (p++; more > 0; more--, p++)
+            if ((*p & 0xc0) != 0x80) return false;
+    }
+    return true;
+}

@@ -88,6 +88,9 @@ void msx__format_double(double value, char out[32]);
 /* Parse a whole string as a double, with '.' in every locale; false when anything is left over. */
 bool msx__parse_double(const char *text, double *out);
 
+/* 1 to `most` bytes of UTF-8 without control characters: can be printed on one line. */
+bool msx__is_line(const char *text, size_t most);
+
 /* ---- hashes (hash.c, hash_lanes.c) --------------------------------------------------------------- */
 
 #define MSX__SHA256_HEX 65 /* 64 digits and a NUL */

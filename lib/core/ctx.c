@@ -103,6 +103,18 @@ int64_t msx_ctx_limit(const msx_ctx *ctx, msx_limit limit) {
     return ctx && (int)limit >= 1 && (int)limit < MSX__N_LIMITS ? ctx->limits[limit] : -1;
 }
 
+msx_status msx_ctx_set_pickle_rule(msx_ctx *ctx, msx_pickle_rule rule) {
+    if (!ctx) return MSX_E_ARG;
+    if ((int)rule < MSX_PICKLE_KNOWN || (int)rule > MSX_PICKLE_TOLERANT)
+        return msx__fail(ctx, MSX_E_ARG, "there is no pickle rule number %d", (int)rule);
+    ctx->pickle_rule = rule;
+    return MSX_OK;
+}
+
+msx_pickle_rule msx_ctx_pickle_rule(const msx_ctx *ctx) {
+    return ctx ? ctx->pickle_rule : MSX_PICKLE_KNOWN;
+}
+
 void msx_ctx_set_log(msx_ctx *ctx, msx_log_fn log, void *payload) {
     if (!ctx) return;
     ctx->log = log;

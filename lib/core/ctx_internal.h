@@ -33,6 +33,7 @@ struct msx_ctx {
     msx_allocator allocator;
     int threads;
     int64_t limits[MSX__N_LIMITS];
+    msx_pickle_rule pickle_rule;
     msx_log_fn log;
     void *log_payload;
     msx_progress_fn progress;

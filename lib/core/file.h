@@ -71,6 +71,9 @@ msx_status msx__output_write(msx__output *o, const void *bytes, size_t n);
 msx_status msx__output_patch(msx__output *o, int64_t offset, const void *bytes, size_t n);
 /* Flush, fsync, rename. The struct is finished whatever is returned. */
 msx_status msx__output_commit(msx__output *o);
+/* The same up to the rename, which a later commit does: of several files none appears before all are
+ * complete, and no more than one is open at a time. */
+msx_status msx__output_complete(msx__output *o);
 /* Write nothing, but compare what is written with an open file, which must outlive the struct. After
  * the commit o->differs is the first byte that is another one or that only one of them has, or -1. */
 void msx__output_compare(msx__output *o, msx_ctx *ctx, const msx__file *against);

@@ -135,16 +135,25 @@ msx_status msx__output_patch(msx__output *o, int64_t offset, const void *bytes, 
     return MSX_OK;
 }
 
-msx_status msx__output_commit(msx__output *o) {
+msx_status msx__output_complete(msx__output *o) {
     if (o->against) {
         if (o->differs < 0 && o->offset < o->against->size) o->differs = o->offset;
         return MSX_OK;
     }
+    if (o->fd < 0) return MSX_OK;
     msx_status status = flush(o);
     if (status == MSX_OK && fsync(o->fd) != 0 && errno != EINVAL && errno != ENOSYS)
         status = cannot_write(o);
     if (close(o->fd) != 0 && status == MSX_OK) status = cannot_write(o);
     o->fd = -1;
+    msx__free(o->ctx, o->pending);
+    o->pending = NULL;
+    return status;
+}
+
+msx_status msx__output_commit(msx__output *o) {
+    msx_status status = msx__output_complete(o);
+    if (o->against) return status;
     if (status == MSX_OK && rename(o->temporary, o->path) != 0) status = cannot_write(o);
     if (status == MSX_OK) o->temporary[0] = 0; /* nothing left to remove */
     msx__output_discard(o);

@@ -3,13 +3,14 @@
 #include "merge/merge.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 /* Running sums of a group. */
 typedef struct sums {
     int64_t elements;
     double aa, ab, bb, dd; /* dd: |b - a|^2 */
-    bool equal;
+    bool equal, reached_equal;
 } sums;
 
 typedef struct job {
@@ -38,12 +39,14 @@ static msx_status add_tensor(job *j, int64_t i, sums *s) {
     s->ab += ab[1];
     s->bb += ab[2];
     s->dd += dd[0];
-    s->equal = s->equal && (n == 0 || !memcmp(j->ta, j->tb, (size_t)n * sizeof *j->ta));
+    bool equal = n == 0 || !memcmp(j->ta, j->tb, (size_t)n * sizeof *j->ta);
+    s->equal = s->equal && equal;
+    s->reached_equal = s->reached_equal && (equal || !msx__boxes_reach(name));
     return MSX_OK;
 }
 
 static msx_group_diff finish(const sums *s) {
-    msx_group_diff d = {sizeof d, s->elements, 0, 1, s->equal};
+    msx_group_diff d = {sizeof d, s->elements, 0, 1, s->equal, s->reached_equal};
     if (s->equal) return d;
     d.relative_l2 = s->aa > 0 ? sqrt(s->dd) / sqrt(s->aa) : s->dd > 0 ? INFINITY : sqrt(s->dd);
     double norms = sqrt(s->aa) * sqrt(s->bb);
@@ -78,13 +81,14 @@ msx_status msx_diff(msx_group_diff *out, msx_ctx *ctx, const msx_checkpoint *a,
                     const msx_checkpoint *b, const msx_groups *g) {
     if (!ctx) return MSX_E_ARG;
     if (!out || !a || !b || !g) return msx__fail(ctx, MSX_E_ARG, "msx_diff: NULL argument");
-    size_t stride = out->struct_size;
-    if (stride < sizeof *out)
+    /* entries may be those of an earlier version, or of a later one */
+    size_t stride = out->struct_size, known = stride < sizeof *out ? stride : sizeof *out;
+    if (stride < offsetof(msx_group_diff, reached_equal))
         return msx__fail(ctx, MSX_E_ARG, "msx_group_diff: struct_size is not set");
     size_t n = (size_t)msx_groups_count(g);
     sums *groups = msx__calloc(ctx, n, sizeof *groups);
     if (!groups) return MSX_E_NOMEM;
-    for (size_t i = 0; i < n; i++) groups[i].equal = true;
+    for (size_t i = 0; i < n; i++) groups[i].equal = groups[i].reached_equal = true;
     msx_checkpoint *const both[2] = {(msx_checkpoint *)a, (msx_checkpoint *)b};
     const char *const names[2] = {"first model", "second model"};
     msx_arch *arch;
@@ -94,7 +98,7 @@ msx_status msx_diff(msx_group_diff *out, msx_ctx *ctx, const msx_checkpoint *a,
     for (size_t i = 0; i < n && status >= 0; i++) {
         msx_group_diff d = finish(&groups[i]);
         d.struct_size = stride;
-        memcpy((char *)out + i * stride, &d, sizeof d); /* the caller's entries may be larger */
+        memcpy((char *)out + i * stride, &d, known);
     }
     msx__merge_kernels_close(&j.kernels);
     msx__free(ctx, j.ta);

@@ -54,8 +54,9 @@ struct msx_groups {
     int64_t n, capacity;
     int64_t n_tensors;
     char **tensors;
-    int64_t *group; /* per tensor of the architecture, -1: the base's */
-    lookup *sorted; /* the same by name */
+    int64_t *group;    /* per tensor of the architecture, -1: the base's */
+    int64_t *elements; /* per tensor */
+    lookup *sorted;    /* the same by name */
 };
 
 bool msx__glob(const char *pattern, const char *text) {
@@ -244,11 +245,13 @@ static msx_status take_tensors(msx_groups *g, const msx_arch *arch) {
     g->tensors = msx__calloc(g->ctx, (size_t)n, sizeof *g->tensors);
     g->group = msx__calloc(g->ctx, (size_t)n, sizeof *g->group);
     g->sorted = msx__calloc(g->ctx, (size_t)n, sizeof *g->sorted);
-    if (!g->tensors || !g->group || !g->sorted) return MSX_E_NOMEM;
+    g->elements = msx__calloc(g->ctx, (size_t)n, sizeof *g->elements);
+    if (!g->tensors || !g->group || !g->sorted || !g->elements) return MSX_E_NOMEM;
     for (; g->n_tensors < n; g->n_tensors++) {
         char *name = msx__strdup(g->ctx, msx_arch_tensor_name(arch, g->n_tensors));
         if (!name) return MSX_E_NOMEM;
         g->tensors[g->n_tensors] = name;
+        g->elements[g->n_tensors] = msx__tensor_elements(arch, g->n_tensors);
     }
     return MSX_OK;
 }
@@ -292,6 +295,7 @@ void msx_groups_free(msx_groups *g) {
     msx__free(ctx, g->tensors);
     msx__free(ctx, g->group);
     msx__free(ctx, g->sorted);
+    msx__free(ctx, g->elements);
     msx__free(ctx, g);
 }
 
@@ -309,6 +313,24 @@ int64_t msx_groups_of_tensor(const msx_groups *g, const char *tensor_name) {
     const lookup *found =
         bsearch(&key, g->sorted, (size_t)g->n_tensors, sizeof *g->sorted, by_name);
     return found ? found->group : -1;
+}
+
+/* Elements of a group; of all its tensors, or of those that boxes reach. */
+static int64_t count_elements(const msx_groups *g, int64_t group, bool reached) {
+    if (!g || group < 0 || group >= g->n) return -1;
+    int64_t sum = 0;
+    for (int64_t i = 0; i < g->n_tensors; i++)
+        if (g->group[i] == group && (!reached || msx__boxes_reach(g->tensors[i])))
+            sum += g->elements[i];
+    return sum;
+}
+
+int64_t msx_groups_elements(const msx_groups *g, int64_t i) {
+    return count_elements(g, i, false);
+}
+
+int64_t msx_groups_reached(const msx_groups *g, int64_t i) {
+    return count_elements(g, i, true);
 }
 
 int64_t msx__groups_of(const msx_groups *g, int64_t i) {

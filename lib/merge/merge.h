@@ -9,25 +9,30 @@
 #include <medsamix/sys/merge_method.h>
 
 enum {
-    MSX__MAX_MODELS = 65,   /* the base included */
-    MSX__MAX_NAME = 64,     /* bytes of a model's, group's or method's name */
-    MSX__MAX_PATTERN = 256, /* bytes of a tensor name pattern */
-    MSX__MAX_ENTRIES = 4096 /* groups of a plan, patterns of a group */
+    MSX__MAX_MODELS = 65,    /* the base included */
+    MSX__MAX_NAME = 64,      /* bytes of a model's, group's or method's name */
+    MSX__MAX_PATTERN = 256,  /* bytes of a tensor name pattern */
+    MSX__MAX_ENTRIES = 4096, /* groups of a plan, patterns of a group, values of a parameter */
+    MSX__MAX_PATH = 4095     /* bytes of a file's name in a plan */
 };
 
-/* ---- plans (plan.c, plan_write.c, plan_read.c) ------------------------------------------------- */
+/* ---- plans (plan.c, plan_entries.c, plan_write.c, plan_read.c) ------------------------------------ */
 
+/* A value, or several over the depth of the entry's groups, for the tensors that a filter names. */
 typedef struct msx__plan_value {
     size_t param; /* index into the method's table */
     size_t model; /* 0: base, 1..: the plan's models; 0 for parameters that are not per model */
-    double value;
+    char *filter; /* NULL: the tensors that no filter of this parameter and model names */
+    double *anchors;
+    size_t n; /* anchors, at least one */
 } msx__plan_value;
 
 typedef struct msx__plan_entry {
-    char *group;
+    char *group; /* a group's name, a pattern of names, or "*" */
     const msx_merge_method *method;
-    msx__plan_value *values; /* in table order, then model order */
+    msx__plan_value *values; /* in table order, then model order, then filters as they were added */
     size_t n_values;
+    size_t line, column; /* in the plan's text; 0: not from a text */
 } msx__plan_entry;
 
 /* A group of the plan's own. */
@@ -37,10 +42,20 @@ typedef struct msx__plan_define {
     size_t n_patterns;
 } msx__plan_define;
 
+typedef struct msx__plan_model {
+    char *name; /* of the base NULL */
+    char *path; /* as it was given; NULL: the plan names no file */
+    char *file; /* made by msx_plan_file, dropped by every change */
+} msx__plan_model;
+
 struct msx_plan {
     msx_ctx *ctx;
     msx_granularity granularity;
-    char **models;
+    msx_dtype dtype; /* 0: not said */
+    char *source; /* how messages call the text that the plan was read from; NULL: there is none */
+    char *folder; /* where relative paths begin; NULL: the working directory */
+    msx__plan_model base;
+    msx__plan_model *models;
     size_t n_models; /* the base is not counted */
     msx__plan_define *defines;
     size_t n_defines;
@@ -49,11 +64,30 @@ struct msx_plan {
     char *text; /* made by msx_plan_text, dropped by every change */
 };
 
-/* Entry of a group, without falling back to "*"; NULL when there is none. */
-msx__plan_entry *msx__plan_entry_of(const msx_plan *p, const char *group);
+/* The text and the files no longer say what the plan holds. */
+void msx__plan_changed(msx_plan *p);
+void msx__plan_entry_free(msx_ctx *ctx, msx__plan_entry *e);
 
-/* The value a plan gives to a parameter of an entry; NaN when it gives none. */
-double msx__plan_value_of(const msx__plan_entry *e, size_t param, size_t model);
+/* Number of a model in the plan, 0 for the base; -1 for an unknown one. */
+int64_t msx__plan_model_index(const msx_plan *p, const char *name);
+/* Relative paths begin beside a file. */
+msx_status msx__plan_begin_beside(msx_plan *p, const char *file);
+/* The model's path from where the plan's relative ones begin; NULL: none. Released with msx__free. */
+msx_status msx__plan_resolve(char **out, const msx_plan *p, const msx__plan_model *m);
+
+/* Say where an entry stands that has failed with `status` and a text. */
+msx_status msx__plan_entry_placed(const msx_plan *p, const msx__plan_entry *e, msx_status status);
+/* Remember where the entry of a group stands. */
+void msx__plan_entry_place(msx_plan *p, const char *group, size_t line, size_t column);
+/* The entry that speaks of a group: of its name, else the last pattern that matches, else "*". */
+const msx__plan_entry *msx__plan_entry_for(const msx_plan *p, const char *group);
+
+/* The value for a tensor of a group that lies at `depth`, 0 to 1, among those of the entry; NaN when the
+ * plan gives none. */
+double msx__plan_value_at(const msx__plan_entry *e, size_t param, size_t model, const char *tensor,
+                          double depth);
+/* Does a filter name a tensor? Without '*' and '?' it is a part of the name. */
+bool msx__plan_filter_names(const char *filter, const char *tensor);
 
 /* Append the canonical text. */
 void msx__plan_print(const msx_plan *p, msx__buffer *b);
@@ -69,6 +103,8 @@ int64_t msx__groups_of(const msx_groups *g, int64_t i);
 int64_t msx__groups_tensors(const msx_groups *g);
 /* All names, for suggestions. */
 const char *const *msx__groups_names(const msx_groups *g);
+/* True for tensors that the mask of a box depends on (reach.c). */
+bool msx__boxes_reach(const char *tensor);
 /* '*' matches any run of characters, '?' any one. */
 bool msx__glob(const char *pattern, const char *text);
 
@@ -78,8 +114,8 @@ extern const msx_merge_method msx__method_linear, msx__method_task_arithmetic, m
     msx__method_slerp, msx__method_dare_linear, msx__method_dare_ties, msx__method_della,
     msx__method_della_linear, msx__method_breadcrumbs, msx__method_breadcrumbs_ties,
     msx__method_nuslerp, msx__method_multislerp, msx__method_karcher, msx__method_model_stock,
-    msx__method_sce, msx__method_ram, msx__method_nearswap, msx__method_arcee_fusion,
-    msx__method_passthrough;
+    msx__method_sce, msx__method_ram, msx__method_ramplus_tl, msx__method_nearswap,
+    msx__method_arcee_fusion, msx__method_passthrough;
 
 /* What `kernels` of a merge call points to. */
 typedef struct msx__merge_kernels {
@@ -98,8 +134,14 @@ bool msx__pair_equal(const msx_merge_call *call, size_t a, size_t b);
 /* out = model `m` of a call. */
 msx_status msx__call_copy(const msx_merge_call *call, size_t m);
 
-/* True for methods that touch models and result by kernels alone, so that these may lie on a device. */
-bool msx__method_is_resident(const msx_merge_method *m);
+/* True where the method touches models and result by kernels alone, so that these may lie on a device. */
+bool msx__method_is_resident(const msx_merge_method *m, const double *values, size_t n_models);
+/* TIES without weights and other options. */
+bool msx__ties_is_plain(const double *values, size_t n_models);
+
+/* RAM: changes above epsilon that one model made times alone[m] (NULL: 1), the mean of those that several
+ * made. */
+msx_status msx__ram_merge(const msx_merge_call *call, float epsilon, const float *alone);
 
 /* The status of a kernel's return value. */
 msx_status msx__kernel_status(int code);
@@ -116,10 +158,10 @@ msx_status msx__method_get(msx_ctx *ctx, const char *name, const msx_merge_metho
 
 /* ---- schedule (schedule.c) ----------------------------------------------------------------------- */
 
-/* What happens to the tensors of one group. */
+/* What happens to a tensor. */
 typedef struct msx__recipe {
-    const msx_merge_method *method; /* NULL: the base's tensors are kept */
-    double *values;                 /* as msx_merge_call.values */
+    const msx_merge_method *method;
+    double *values; /* as msx_merge_call.values */
     size_t n_values;
 } msx__recipe;
 
@@ -127,7 +169,9 @@ typedef struct msx__recipe {
 typedef struct msx__schedule {
     msx_ctx *ctx;
     msx_groups *groups;
-    msx__recipe *recipes; /* one per group */
+    msx__recipe *recipes; /* one per group; with filters, one per tensor */
+    int64_t n_recipes;
+    int64_t *recipe_of; /* per tensor, -1: the base's is kept */
     size_t n_models;
     size_t models[MSX__MAX_MODELS]; /* which of the given models take part; the first is 0 */
 } msx__schedule;
@@ -149,6 +193,16 @@ msx_status msx__merge_tensor(const msx__schedule *s, const msx_arch *arch, int64
 msx_status msx__merge_kernels_open(msx__merge_kernels *k, msx_ctx *ctx);
 void msx__merge_kernels_set_threads(msx__merge_kernels *k, int threads);
 void msx__merge_kernels_close(msx__merge_kernels *k); /* accepts a zeroed struct */
+
+/* The files that a plan names, the base first; a model without one is MSX_E_NOTFOUND. */
+typedef struct msx__plan_inputs {
+    msx_ctx *ctx;
+    size_t n;
+    char *files[MSX__MAX_MODELS];
+    const char *names[MSX__MAX_MODELS]; /* the plan's */
+} msx__plan_inputs;
+msx_status msx__plan_inputs_of(msx__plan_inputs *in, const msx_plan *plan);
+void msx__plan_inputs_free(msx__plan_inputs *in); /* accepts a zeroed struct */
 
 /* ---- files (merge_files.c, verify.c) ---------------------------------------------------------------- */
 

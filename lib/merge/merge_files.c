@@ -93,6 +93,28 @@ static void end(job *j) {
     msx_checkpoint_free(j->target);
 }
 
+/* ---- files that the plan names -------------------------------------------------------------------- */
+
+void msx__plan_inputs_free(msx__plan_inputs *in) {
+    for (size_t i = 0; i < in->n; i++) msx__free(in->ctx, in->files[i]);
+    *in = (msx__plan_inputs){0};
+}
+
+msx_status msx__plan_inputs_of(msx__plan_inputs *in, const msx_plan *plan) {
+    *in = (msx__plan_inputs){.ctx = plan->ctx};
+    msx_status status = MSX_OK;
+    for (size_t i = 0; i <= plan->n_models && status == MSX_OK; i++) {
+        const msx__plan_model *m = i ? &plan->models[i - 1] : &plan->base;
+        in->names[i] = i ? m->name : "base";
+        status = m->path ? msx__plan_resolve(&in->files[i], plan, m)
+                         : msx__fail(plan->ctx, MSX_E_NOTFOUND,
+                                     "the plan names no file for '%s'; give one", in->names[i]);
+        in->n = i + 1;
+    }
+    if (status < 0) msx__plan_inputs_free(in);
+    return status;
+}
+
 /* ---- into a file ------------------------------------------------------------------------------- */
 
 /* HF models hold one tensor twice, one after the other. */
@@ -124,11 +146,25 @@ msx_status msx_merge_files(msx_ctx *ctx, const msx_plan *plan, const char *const
                            const char *const *names, size_t n, const char *out_path,
                            const msx_save_options *options, bool allow_nonfinite) {
     if (!ctx) return MSX_E_ARG;
-    if (!plan || !paths || !names || !out_path)
+    bool by_plan = !paths && !names && n == 0;
+    if (!plan || (!by_plan && (!paths || !names)) || !out_path)
         return msx__fail(ctx, MSX_E_ARG, "msx_merge_files: NULL argument");
+    msx_save_options save = {.struct_size = sizeof save};
+    if (options && options->struct_size < sizeof save)
+        return msx__fail(ctx, MSX_E_ARG, "struct_size of msx_save_options is not set");
+    if (options) save = *options;
+    if (!save.dtype) save.dtype = plan->dtype;
+    msx__plan_inputs own = {0};
+    if (by_plan) {
+        MSX_TRY(msx__plan_inputs_of(&own, plan));
+        paths = (const char *const *)own.files;
+        names = own.names;
+        n = own.n;
+    }
     job j = {.ctx = ctx, .plan = plan, .n = n, .names = names};
-    msx_status status = merge_into_file(&j, paths, out_path, options, allow_nonfinite);
+    msx_status status = merge_into_file(&j, paths, out_path, &save, allow_nonfinite);
     end(&j);
+    msx__plan_inputs_free(&own);
     return status;
 }
 

@@ -89,16 +89,22 @@ const msx_arch *msx_merger_arch(const msx_merger *m) {
     return m ? m->arch : NULL;
 }
 
-bool msx_merger_group_equal(const msx_merger *m, const msx_groups *g, int64_t group) {
+bool msx__merger_equal_where(const msx_merger *m, const msx_groups *g, int64_t group,
+                             bool (*wanted)(const char *tensor)) {
     if (!m || !g || msx__groups_tensors(g) != m->n_tensors || group < 0) return false;
     for (int64_t i = 0; i < m->n_tensors; i++) {
         if (msx__groups_of(g, i) != group) continue;
+        if (wanted && !wanted(msx_arch_tensor_name(m->arch, i))) continue;
         size_t bytes = (size_t)(m->offset[i + 1] - m->offset[i]) * sizeof(float);
         for (size_t k = 1; k < m->n; k++)
             if (bytes && memcmp(m->weights[0] + m->offset[i], m->weights[k] + m->offset[i], bytes))
                 return false;
     }
     return true;
+}
+
+bool msx_merger_group_equal(const msx_merger *m, const msx_groups *g, int64_t group) {
+    return msx__merger_equal_where(m, g, group, NULL);
 }
 
 /* Add the official tensors that a target lacks; `fresh` says that it lacked some. */

@@ -24,6 +24,10 @@ struct msx_merger {
  * the kernels its own. */
 msx_status msx__merger_share(msx_merger **out, const msx_merger *lender);
 
+/* As msx_merger_group_equal(), of the group's tensors that are wanted; NULL: all. */
+bool msx__merger_equal_where(const msx_merger *m, const msx_groups *g, int64_t group,
+                             bool (*wanted)(const char *tensor));
+
 /* Put the models into the memory of an opened device as well, which outlives the merger or is left
  * before. MSX_E_NOMEM where they do not fit: nothing is kept then. */
 msx_status msx__merger_reside(msx_merger *m, const msx_kernels *ops, msx_kdev *dev);

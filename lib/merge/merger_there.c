@@ -54,7 +54,8 @@ static msx_status merge_one(const msx_merger *m, const msx__schedule *s, int64_t
         there[k] = m->there_weights[s->models[k]] + m->offset[i];
     }
     const msx__recipe *r = msx__schedule_recipe(s, i);
-    if (r && !msx__method_is_resident(r->method)) return merge_and_send(m, s, i, host, out);
+    if (r && !msx__method_is_resident(r->method, r->values, s->n_models))
+        return merge_and_send(m, s, i, host, out);
     msx__merge_kernels kernels = m->there;
     kernels.host = host;
     return msx__merge_tensor(s, m->arch, i, there, out, &kernels);

@@ -6,7 +6,7 @@
 static const msx_merge_param params[] = {
     MSX__TASK_COMMON(0),
     MSX__TASK_RESCALE(0),
-    {"gamma", false, true, 0, 1, 0.01, "share of the largest changes that is dropped"},
+    {"gamma", false, MSX_SEARCHED_LOG, 0, 1, 0.01, "share of the largest changes that is dropped"},
 };
 
 static const msx__task_rule rule = {

@@ -5,7 +5,7 @@
 #include <math.h>
 
 static const msx_merge_param params[] = {
-    {"use", true, false, 0, 1, 1, "models below 0.5 are left out; all when none is left"},
+    {"use", true, true, 0, 1, 1, "models below 0.5 are left out; all when none is left"},
     {"max_iter", false, false, 1, 1000, 10, "steps at most"},
     {"tol", false, false, 0, 1, 1e-5, "length below which a step ends the search"},
 };

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const msx_merge_param params[] = {
-    {"filter_wise", false, false, 0, 1, 0, "1: a ratio for every row along the last axis"},
+    {"filter_wise", false, true, 0, 1, 0, "1: a ratio for every row along the last axis"},
 };
 
 /* t = K c / (1 + (K - 1) c) with c the mean cosine of two changes. Opposing changes have no t in

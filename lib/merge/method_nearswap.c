@@ -7,7 +7,7 @@
 
 static const msx_merge_param params[] = {
     MSX__CHOSEN_SCORE,
-    {"t", false, true, 0, 1, 0.001, "distance up to which a weight is taken over"},
+    {"t", false, MSX_SEARCHED_LOG, 0, 1, 0.001, "distance up to which a weight is taken over"},
 };
 
 static msx_status apply(const msx_merge_call *call, void *payload) {

@@ -35,6 +35,7 @@ static msx_status apply(const msx_merge_call *call, void *payload) {
         b.x[k] = call->models[first + pair[k]];
         b.weight[k] = call->values[first + pair[k]];
     }
+    if (b.n == 2 && b.weight[1] == 0 && b.weight[0] >= 1e-6) b.n = 1; /* an end of the arc */
     if (options[FLATTEN] < 0.5)
         b.lines = msx__lines_along(call, options[ROW_WISE] >= 0.5 ? 0 : call->rank - 1);
     if (!msx__blend_copy_equal(call, &b)) msx__blend_apply(call, &b);

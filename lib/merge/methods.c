@@ -7,16 +7,16 @@
 #include <string.h>
 
 static const msx_merge_method *const builtins[] = {
-    &msx__method_linear,      &msx__method_task_arithmetic,
-    &msx__method_ties,        &msx__method_slerp,
-    &msx__method_dare_linear, &msx__method_dare_ties,
-    &msx__method_della,       &msx__method_della_linear,
-    &msx__method_breadcrumbs, &msx__method_breadcrumbs_ties,
-    &msx__method_nuslerp,     &msx__method_multislerp,
-    &msx__method_karcher,     &msx__method_model_stock,
-    &msx__method_sce,         &msx__method_ram,
-    &msx__method_nearswap,    &msx__method_arcee_fusion,
-    &msx__method_passthrough};
+    &msx__method_linear,       &msx__method_task_arithmetic,
+    &msx__method_ties,         &msx__method_slerp,
+    &msx__method_dare_linear,  &msx__method_dare_ties,
+    &msx__method_della,        &msx__method_della_linear,
+    &msx__method_breadcrumbs,  &msx__method_breadcrumbs_ties,
+    &msx__method_nuslerp,      &msx__method_multislerp,
+    &msx__method_karcher,      &msx__method_model_stock,
+    &msx__method_sce,          &msx__method_ram,
+    &msx__method_ramplus_tl,   &msx__method_nearswap,
+    &msx__method_arcee_fusion, &msx__method_passthrough};
 enum { N_BUILTINS = sizeof builtins / sizeof *builtins, MAX_PARAMS = 64 };
 
 static bool legal_key(const char *name) {
@@ -124,7 +124,8 @@ msx_status msx__call_copy(const msx_merge_call *call, size_t m) {
                                            (size_t)call->elements * sizeof *call->out));
 }
 
-bool msx__method_is_resident(const msx_merge_method *m) {
+bool msx__method_is_resident(const msx_merge_method *m, const double *values, size_t n_models) {
+    if (m == &msx__method_ties && !msx__ties_is_plain(values, n_models)) return false;
     static const msx_merge_method *const resident[] = {
         &msx__method_linear, &msx__method_task_arithmetic, &msx__method_ties, &msx__method_slerp};
     for (size_t i = 0; i < sizeof resident / sizeof *resident; i++)

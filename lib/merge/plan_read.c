@@ -61,11 +61,31 @@ static msx_status read_granularity(reader *r, const msx__yaml_node *node) {
     return placed(r, node, msx_plan_set_granularity(r->plan, &g));
 }
 
+static msx_status read_dtype(reader *r, const msx__yaml_node *node) {
+    static const msx_dtype types[] = {MSX_DTYPE_F32, MSX_DTYPE_F16, MSX_DTYPE_BF16, MSX_DTYPE_F64};
+    enum { TYPES = sizeof types / sizeof *types };
+    const char *names[TYPES];
+    MSX_TRY(need(r, node, MSX__YAML_SCALAR, "dtype"));
+    for (size_t i = 0; i < TYPES; i++) {
+        names[i] = msx_dtype_name(types[i]);
+        if (!strcmp(names[i], node->text)) return msx_plan_set_dtype(r->plan, types[i]);
+    }
+    return placed(r, node, msx__unknown(r->ctx, "element type", node->text, names, TYPES));
+}
+
+static msx_status read_base(reader *r, const msx__yaml_node *node) {
+    MSX_TRY(need(r, node, MSX__YAML_SCALAR, "base"));
+    return placed(r, node, msx_plan_set_path(r->plan, "base", node->text));
+}
+
+/* A list of names, or a mapping from names to files, of which some may be empty. */
 static msx_status read_models(reader *r, const msx__yaml_node *node) {
-    MSX_TRY(need(r, node, MSX__YAML_SEQUENCE, "models"));
+    bool files = node->kind == MSX__YAML_MAPPING;
+    if (!files) MSX_TRY(need(r, node, MSX__YAML_SEQUENCE, "models"));
     for (const msx__yaml_node *n = node->first; n; n = n->next) {
-        MSX_TRY(need(r, n, MSX__YAML_SCALAR, "a model's name"));
-        MSX_TRY(placed(r, n, msx_plan_add_model(r->plan, n->text)));
+        MSX_TRY(need(r, n, MSX__YAML_SCALAR, files ? n->key : "a model's name"));
+        MSX_TRY(placed(r, n, msx_plan_add_model(r->plan, files ? n->key : n->text)));
+        if (files && *n->text) MSX_TRY(placed(r, n, msx_plan_set_path(r->plan, n->key, n->text)));
     }
     return MSX_OK;
 }
@@ -90,18 +110,63 @@ static msx_status read_defines(reader *r, const msx__yaml_node *node) {
     return MSX_OK;
 }
 
-/* `model` NULL: one value for all models. */
-static msx_status read_value(reader *r, const char *group, const char *param, const char *model,
-                             const msx__yaml_node *node) {
-    MSX_TRY(need(r, node, MSX__YAML_SCALAR, node->key));
-    double value;
-    if (!msx__parse_double(node->text, &value))
-        return msx__fail(r->ctx, MSX_E_FORMAT, "%s: %zu:%zu: '%.60s' is not a number", r->source,
-                         node->line, node->column, node->text);
+/* A hyperparameter as it stands in an entry: of which group, which parameter, and of which model (NULL:
+ * one for all). */
+typedef struct place {
+    const char *group, *param, *model;
+} place;
+
+/* One number, or a list of them. */
+static msx_status read_numbers(reader *r, const place *p, const char *filter,
+                               const msx__yaml_node *node) {
+    bool list = node->kind == MSX__YAML_SEQUENCE;
+    size_t n = 0;
+    if (!list) MSX_TRY(need(r, node, MSX__YAML_SCALAR, node->key));
+    for (const msx__yaml_node *v = list ? node->first : node; v; v = list ? v->next : NULL) n++;
+    if (!n) return fail_at(r, node, MSX_E_FORMAT, "an empty list; give the values over the depth");
+    double *values = msx__alloc(r->ctx, n, sizeof *values);
+    if (!values) return MSX_E_NOMEM;
+    msx_status status = MSX_OK;
+    n = 0;
+    for (const msx__yaml_node *v = list ? node->first : node; v && status == MSX_OK;
+         v = list ? v->next : NULL) {
+        status = need(r, v, MSX__YAML_SCALAR, list ? "a value of a list" : node->key);
+        if (status == MSX_OK && !msx__parse_double(v->text, &values[n++]))
+            status = msx__fail(r->ctx, MSX_E_FORMAT, "%s: %zu:%zu: '%.60s' is not a number",
+                               r->source, v->line, v->column, v->text);
+    }
     /* Cutting an overlong key leaves one that is too long for any name, and so unknown. */
     char key[4 * MSX__MAX_NAME];
-    snprintf(key, sizeof key, "%s%s%s", param, model ? "." : "", model ? model : "");
-    return placed(r, node, msx_plan_set_param(r->plan, group, key, value));
+    snprintf(key, sizeof key, "%s%s%s", p->param, p->model ? "." : "", p->model ? p->model : "");
+    if (status == MSX_OK)
+        status = placed(r, node, msx_plan_set_values(r->plan, p->group, key, filter, values, n));
+    msx__free(r->ctx, values);
+    return status;
+}
+
+/* {filter: PART, value: VALUE}; the last of a list may lack the filter. */
+static msx_status read_condition(reader *r, const place *p, const msx__yaml_node *node) {
+    static const char *const names[] = {"filter", "value"};
+    MSX_TRY(need(r, node, MSX__YAML_MAPPING, "a value with a filter"));
+    for (const msx__yaml_node *n = node->first; n; n = n->next)
+        if (strcmp(n->key, names[0]) != 0 && strcmp(n->key, names[1]) != 0)
+            return placed(r, n, msx__unknown(r->ctx, "key", n->key, names, 2));
+    const msx__yaml_node *filter = msx__yaml_child(node, "filter");
+    const msx__yaml_node *value = msx__yaml_child(node, "value");
+    if (!value) return fail_at(r, node, MSX_E_FORMAT, "a filter needs 'value: NUMBER'");
+    if (!filter && node->next)
+        return fail_at(r, node, MSX_E_FORMAT,
+                       "a value without a filter takes all tensors; put it last");
+    if (filter) MSX_TRY(need(r, filter, MSX__YAML_SCALAR, "filter"));
+    return read_numbers(r, p, filter ? filter->text : NULL, value);
+}
+
+static msx_status read_value(reader *r, const place *p, const msx__yaml_node *node) {
+    bool conditions =
+        node->kind == MSX__YAML_SEQUENCE && node->first && node->first->kind == MSX__YAML_MAPPING;
+    if (!conditions) return read_numbers(r, p, NULL, node);
+    for (const msx__yaml_node *n = node->first; n; n = n->next) MSX_TRY(read_condition(r, p, n));
+    return MSX_OK;
 }
 
 static msx_status read_group(reader *r, const msx__yaml_node *node) {
@@ -110,6 +175,7 @@ static msx_status read_group(reader *r, const msx__yaml_node *node) {
     if (!method) return fail_at(r, node, MSX_E_FORMAT, "a group needs 'method: NAME'");
     MSX_TRY(need(r, method, MSX__YAML_SCALAR, "method"));
     MSX_TRY(placed(r, method, msx_plan_set_method(r->plan, node->key, method->text)));
+    msx__plan_entry_place(r->plan, node->key, node->line, node->column);
     for (const msx__yaml_node *n = node->first; n; n = n->next) {
         if (n == method) continue;
         if (strchr(n->key, '.'))
@@ -117,11 +183,11 @@ static msx_status read_group(reader *r, const msx__yaml_node *node) {
                 r, n, MSX_E_FORMAT,
                 "a dot in a parameter; write the models' values as NAME: {MODEL: VALUE}");
         if (n->kind != MSX__YAML_MAPPING) {
-            MSX_TRY(read_value(r, node->key, n->key, NULL, n));
+            MSX_TRY(read_value(r, &(place){node->key, n->key, NULL}, n));
             continue;
         }
         for (const msx__yaml_node *v = n->first; v; v = v->next)
-            MSX_TRY(read_value(r, node->key, n->key, v->key, v));
+            MSX_TRY(read_value(r, &(place){node->key, n->key, v->key}, v));
     }
     return MSX_OK;
 }
@@ -141,6 +207,7 @@ static const struct part {
     msx_status (*read)(reader *, const msx__yaml_node *);
 } parts[] = {
     {"medsamix", true, read_version}, {"granularity", false, read_granularity},
+    {"dtype", false, read_dtype},     {"base", false, read_base},
     {"models", false, read_models},   {"define", false, read_defines},
     {"groups", true, read_groups},
 };
@@ -182,6 +249,7 @@ msx_status msx_plan_parse(msx_plan **out, msx_ctx *ctx, const char *text, size_t
     msx__yaml_node *root;
     MSX_TRY(msx__yaml_parse(&root, ctx, text ? text : "", length, r.source));
     msx_status status = msx_plan_create(&r.plan, ctx);
+    if (status >= 0 && !(r.plan->source = msx__strdup(ctx, r.source))) status = MSX_E_NOMEM;
     if (status >= 0) status = read_plan(&r, root);
     msx__yaml_free(ctx, root);
     if (status < 0) {
@@ -200,5 +268,9 @@ msx_status msx_plan_load(msx_plan **out, msx_ctx *ctx, const char *path) {
     MSX_TRY(msx__read_whole(ctx, path, msx_ctx_limit(ctx, MSX_LIMIT_HEADER_BYTES), &text, &length));
     msx_status status = msx_plan_parse(out, ctx, text, length, path);
     msx__free(ctx, text);
+    if (status >= 0) status = msx__plan_begin_beside(*out, path);
+    if (status >= 0) return MSX_OK;
+    msx_plan_free(*out);
+    *out = NULL;
     return status;
 }

@@ -15,30 +15,97 @@ static msx_status choose_models(msx__schedule *s, const msx_plan *plan, const ch
     }
     for (size_t i = 0; i < plan->n_models; i++) {
         size_t k = 1;
-        while (k < n && strcmp(names[k], plan->models[i])) k++;
+        while (k < n && strcmp(names[k], plan->models[i].name)) k++;
         if (k == n)
-            return msx__unknown(s->ctx, "model of the plan", plan->models[i], names + 1, n - 1);
+            return msx__unknown(s->ctx, "model of the plan", plan->models[i].name, names + 1,
+                                n - 1);
         s->models[i + 1] = k;
     }
     s->n_models = plan->n_models + 1;
     return MSX_OK;
 }
 
-static msx_status fill_recipe(const msx__schedule *s, msx__recipe *r, const msx__plan_entry *e) {
+/* What an entry says of a tensor whose group lies at `depth`. */
+static msx_status fill_recipe(msx__schedule *s, const msx__plan_entry *e, const char *tensor,
+                              double depth) {
+    msx__recipe *r = &s->recipes[s->n_recipes++];
     const msx_merge_method *m = e->method;
     for (size_t i = 0; i < m->n_params; i++)
         r->n_values += m->params[i].per_model ? s->n_models : 1;
+    r->method = m;
     r->values = msx__calloc(s->ctx, r->n_values, sizeof *r->values);
     if (!r->values) return MSX_E_NOMEM;
     double *value = r->values;
     for (size_t i = 0; i < m->n_params; i++) {
         size_t places = m->params[i].per_model ? s->n_models : 1;
         for (size_t k = 0; k < places; k++, value++) {
-            *value = msx__plan_value_of(e, i, k);
+            *value = msx__plan_value_at(e, i, k, tensor, depth);
             if (*value != *value) *value = m->params[i].initial;
         }
     }
-    r->method = m;
+    return MSX_OK;
+}
+
+static bool has_filters(const msx__plan_entry *e) {
+    for (size_t i = 0; i < e->n_values; i++)
+        if (e->values[i].filter) return true;
+    return false;
+}
+
+/* One recipe for the tensors of a group; where filters tell them apart one for each. */
+static msx_status fill_group(msx__schedule *s, const msx_arch *arch, const msx__plan_entry *e,
+                             int64_t group, double depth) {
+    bool each = has_filters(e);
+    int64_t shared = -1;
+    for (int64_t t = 0; t < msx_arch_tensor_count(arch); t++) {
+        if (msx__groups_of(s->groups, t) != group) continue;
+        if (each || shared < 0) {
+            shared = s->n_recipes;
+            MSX_TRY(fill_recipe(s, e, msx_arch_tensor_name(arch, t), depth));
+        }
+        s->recipe_of[t] = shared;
+    }
+    return MSX_OK;
+}
+
+/* A filter that names no tensor of the entry's groups is a mistake. of (groups): each one's entry. */
+static msx_status check_filters(const msx__schedule *s, const msx_arch *arch,
+                                const msx__plan_entry *e, const msx__plan_entry *const *of) {
+    for (size_t i = 0; i < e->n_values; i++) {
+        const char *filter = e->values[i].filter;
+        bool named = !filter;
+        for (int64_t t = 0; t < msx_arch_tensor_count(arch) && !named; t++) {
+            int64_t group = msx__groups_of(s->groups, t);
+            named = group >= 0 && of[group] == e &&
+                    msx__plan_filter_names(filter, msx_arch_tensor_name(arch, t));
+        }
+        if (!named)
+            return msx__fail(s->ctx, MSX_E_NOTFOUND,
+                             "group '%s': filter '%s' of %s names no tensor of it", e->group,
+                             filter, e->method->params[e->values[i].param].name);
+    }
+    return MSX_OK;
+}
+
+/* Every group's place among those that its entry speaks of is its depth. */
+static msx_status fill_groups(msx__schedule *s, const msx_plan *plan, const msx_arch *arch,
+                              const msx__plan_entry **of) {
+    int64_t groups = msx_groups_count(s->groups);
+    for (int64_t i = 0; i < groups; i++)
+        of[i] = msx__plan_entry_for(plan, msx_groups_name(s->groups, i));
+    for (size_t i = 0; i < plan->n_entries; i++)
+        MSX_TRY(msx__plan_entry_placed(plan, &plan->entries[i],
+                                       check_filters(s, arch, &plan->entries[i], of)));
+    for (int64_t i = 0; i < groups; i++) {
+        int64_t before = 0, all = 0;
+        if (!of[i]) continue;
+        for (int64_t k = 0; k < groups; k++) {
+            before += of[k] == of[i] && k < i;
+            all += of[k] == of[i];
+        }
+        double depth = all > 1 ? (double)before / (double)(all - 1) : 0;
+        MSX_TRY(fill_group(s, arch, of[i], i, depth));
+    }
     return MSX_OK;
 }
 
@@ -46,16 +113,17 @@ static msx_status fill(msx__schedule *s, const msx_plan *plan, const msx_arch *a
                        const char *const *names, size_t n) {
     MSX_TRY(choose_models(s, plan, names, n));
     MSX_TRY(msx_plan_groups(&s->groups, plan, arch));
-    int64_t groups = msx_groups_count(s->groups);
-    s->recipes = msx__calloc(s->ctx, (size_t)groups, sizeof *s->recipes);
-    if (!s->recipes) return MSX_E_NOMEM;
-    const msx__plan_entry *rest = msx__plan_entry_of(plan, "*");
-    for (int64_t i = 0; i < groups; i++) {
-        const msx__plan_entry *e = msx__plan_entry_of(plan, msx_groups_name(s->groups, i));
-        if (!e) e = rest;
-        if (e) MSX_TRY(fill_recipe(s, &s->recipes[i], e));
-    }
-    return MSX_OK;
+    size_t tensors = (size_t)msx_arch_tensor_count(arch);
+    s->recipes = msx__calloc(s->ctx, tensors, sizeof *s->recipes);
+    s->recipe_of = msx__alloc(s->ctx, tensors, sizeof *s->recipe_of);
+    if (!s->recipes || !s->recipe_of) return MSX_E_NOMEM;
+    for (size_t t = 0; t < tensors; t++) s->recipe_of[t] = -1;
+    const msx__plan_entry **of =
+        msx__alloc(s->ctx, (size_t)msx_groups_count(s->groups), sizeof(const msx__plan_entry *));
+    if (!of) return MSX_E_NOMEM;
+    msx_status status = fill_groups(s, plan, arch, of);
+    msx__free(s->ctx, of);
+    return status;
 }
 
 msx_status msx__schedule_create(msx__schedule *s, const msx_plan *plan, const msx_arch *arch,
@@ -67,16 +135,17 @@ msx_status msx__schedule_create(msx__schedule *s, const msx_plan *plan, const ms
 }
 
 void msx__schedule_free(msx__schedule *s) {
-    for (int64_t i = 0; s->recipes && i < msx_groups_count(s->groups); i++)
-        msx__free(s->ctx, s->recipes[i].values);
-    if (s->recipes) msx__free(s->ctx, s->recipes);
+    for (int64_t i = 0; i < s->n_recipes; i++) msx__free(s->ctx, s->recipes[i].values);
+    if (s->ctx) {
+        msx__free(s->ctx, s->recipes);
+        msx__free(s->ctx, s->recipe_of);
+    }
     msx_groups_free(s->groups);
     *s = (msx__schedule){0};
 }
 
 const msx__recipe *msx__schedule_recipe(const msx__schedule *s, int64_t tensor) {
-    int64_t group = msx__groups_of(s->groups, tensor);
-    return group >= 0 && s->recipes[group].method ? &s->recipes[group] : NULL;
+    return s->recipe_of[tensor] >= 0 ? &s->recipes[s->recipe_of[tensor]] : NULL;
 }
 
 bool msx__schedule_same(const msx__schedule *a, const msx__schedule *b, int64_t tensor) {

@@ -23,6 +23,7 @@ typedef struct engine {
     uint8_t *keep;                 /* (n_models - 1, n); NULL: all elements stay */
     float weight[MSX__MAX_MODELS]; /* of models[m + 1], the rescaling included */
     double share[MSX__MAX_MODELS]; /* the weight alone */
+    float tie;                     /* the sign that a sum of zero elects */
 } engine;
 
 /* First value of a parameter, NULL when the method has none of this name. */
@@ -33,6 +34,10 @@ static const double *values_of(const engine *e, const char *name) {
         value += e->rule->params[i].per_model ? e->call->n_models : 1;
     }
     return NULL;
+}
+
+static const char *or_name(const char *given, const char *name) {
+    return given ? given : name;
 }
 
 static double value_of(const engine *e, const char *name) {
@@ -142,13 +147,15 @@ static msx_status keep_random(const engine *e, size_t m, uint8_t *keep) {
 
 /* ---- outliers ------------------------------------------------------------------------------------- */
 
-/* Add `step` to the marks of the k largest changes, of equal ones those of lower index. */
-static msx_status mark_largest(const engine *e, size_t m, int64_t k, int step, uint8_t *marks) {
+/* Add `step` to the marks of the k largest changes, of equal ones those of lower index, or all. */
+static msx_status mark_largest(const engine *e, size_t m, int64_t k, int step, bool all_equal,
+                               uint8_t *marks) {
     if (k <= 0) return MSX_OK;
     float threshold;
     int64_t ties;
     MSX_TRY(msx__kernel_status(e->kernels->ops->select_threshold(
         e->kernels->dev, e->call->models[0], e->call->models[m + 1], e->n, k, &threshold, &ties)));
+    if (all_equal) ties = e->n;
     const float *x = e->call->models[m + 1], *base = e->call->models[0];
     for (int64_t i = 0; i < e->n; i++)
         marks[i] = (uint8_t)(marks[i] + (fabsf(x[i] - base[i]) > threshold ? step : 0));
@@ -170,8 +177,24 @@ static msx_status keep_outliers(const engine *e, size_t m, uint8_t *keep) {
         bottom = 0;
     }
     memset(keep, 0, (size_t)e->n);
-    MSX_TRY(mark_largest(e, m, e->n - bottom, 1, keep));
-    return mark_largest(e, m, top, -1, keep);
+    MSX_TRY(mark_largest(e, m, e->n - bottom, 1, false, keep));
+    return mark_largest(e, m, top, -1, false, keep);
+}
+
+/* ---- magnitude ------------------------------------------------------------------------------------ */
+
+/* A density like 0.9 has no exact complement: what is a whole number of elements must stay one. */
+int64_t msx__kept_largest(double density, int64_t n, bool all_equal) {
+    if (!all_equal || density <= 0) return (int64_t)floor(density * (double)n);
+    int64_t first = (int64_t)floor(((1 - density) + 1e-9) * (double)n); /* counted from one */
+    return first > 0 ? n - first + 1 : n;
+}
+
+static msx_status keep_largest(const engine *e, size_t m, uint8_t *keep) {
+    bool all_equal = value_of(e, "threshold") >= 0.5;
+    int64_t kept = msx__kept_largest(e->density, e->n, all_equal);
+    memset(keep, 0, (size_t)e->n);
+    return mark_largest(e, m, kept, 1, all_equal, keep);
 }
 
 /* ---- all masks ------------------------------------------------------------------------------------ */
@@ -215,6 +238,7 @@ static msx_status make_masks(engine *e) {
         [MSX__SPARSIFY_RANDOM] = keep_random,
         [MSX__SPARSIFY_DELLA] = keep_della,
         [MSX__SPARSIFY_OUTLIERS] = keep_outliers,
+        [MSX__SPARSIFY_MAGNITUDE] = keep_largest,
     };
     size_t models = e->call->n_models - 1;
     for (size_t m = 0; m < models; m++) {
@@ -246,13 +270,36 @@ static void load_block(const engine *e, size_t m, int64_t begin, int64_t n, floa
     for (int64_t i = 0; keep && i < n; i++) out[i] = keep[i] ? out[i] : 0;
 }
 
-/* A sum of zero elects plus; elements that were dropped have no sign and never agree. */
-static void add_block(const engine *e, int64_t begin, int64_t n, bool normalize, float lambda) {
-    float one[BLOCK], elected[BLOCK] = {0}, sum[BLOCK] = {0}, weights[BLOCK] = {0};
-    size_t models = e->call->n_models - 1;
-    for (size_t m = 0; e->rule->elect && m < models; m++) {
+/* Sum of the e_i of one block, whose sign is elected. out (n). */
+static void vote_block(const engine *e, int64_t begin, int64_t n, float *out) {
+    float one[BLOCK];
+    for (int64_t i = 0; i < n; i++) out[i] = 0;
+    for (size_t m = 0; m < e->call->n_models - 1; m++) {
         load_block(e, m, begin, n, one);
-        for (int64_t i = 0; i < n; i++) elected[i] += one[i];
+        for (int64_t i = 0; i < n; i++) out[i] += one[i];
+    }
+}
+
+/* -1 when more elements of the tensor elect minus than plus. */
+static float majority(const engine *e) {
+    int64_t balance = 0;
+#pragma omp parallel for schedule(static) num_threads(e->call->threads) reduction(+ : balance)
+    for (int64_t begin = 0; begin < e->n; begin += BLOCK) {
+        float sum[BLOCK];
+        int64_t n = e->n - begin < BLOCK ? e->n - begin : BLOCK;
+        vote_block(e, begin, n, sum);
+        for (int64_t i = 0; i < n; i++) balance += (sum[i] > 0) - (sum[i] < 0);
+    }
+    return balance < 0 ? -1 : 1;
+}
+
+/* A sum of zero elects e->tie; elements that were dropped have no sign and never agree. */
+static void add_block(const engine *e, int64_t begin, int64_t n, bool normalize, float lambda) {
+    float one[BLOCK], elected[BLOCK], sum[BLOCK] = {0}, weights[BLOCK] = {0};
+    size_t models = e->call->n_models - 1;
+    if (e->rule->elect) {
+        vote_block(e, begin, n, elected);
+        for (int64_t i = 0; i < n; i++) elected[i] = elected[i] == 0 ? e->tie : elected[i];
     }
     for (size_t m = 0; m < models; m++) {
         load_block(e, m, begin, n, one);
@@ -275,9 +322,10 @@ static void add_block(const engine *e, int64_t begin, int64_t n, bool normalize,
 }
 
 msx_status msx__task_apply(const msx_merge_call *call, void *payload) {
-    engine e = {.call = call, .rule = payload, .kernels = call->kernels, .n = call->elements};
-    double lambda = value_of(&e, "lambda");
-    e.density = value_of(&e, "density");
+    engine e = {
+        .call = call, .rule = payload, .kernels = call->kernels, .n = call->elements, .tie = 1};
+    double lambda = value_of(&e, or_name(e.rule->lambda, "lambda"));
+    e.density = value_of(&e, or_name(e.rule->density, "density"));
     if (!e.n) return MSX_OK;
     if (lambda == 0 || e.density <= 0 || msx__models_equal(call)) {
         memcpy(call->out, call->models[0], (size_t)e.n * sizeof *call->out);
@@ -285,6 +333,7 @@ msx_status msx__task_apply(const msx_merge_call *call, void *payload) {
     }
     bool normalize = value_of(&e, "normalize") >= 0.5;
     msx_status status = make_masks(&e);
+    if (status >= 0 && value_of(&e, "majority") >= 0.5) e.tie = majority(&e);
     if (status >= 0) {
 #pragma omp parallel for schedule(static) num_threads(call->threads) if (e.n > BLOCK)
         for (int64_t begin = 0; begin < e.n; begin += BLOCK)

@@ -82,8 +82,16 @@ static msx_status rebuild(msx_merge_check *out, msx_ctx *ctx, const msx_checkpoi
     msx__buffer source;
     msx__buffer_init(&source, ctx);
     msx__buffer_printf(&source, "%s: medsamix.plan", msx_checkpoint_path(merged));
+    msx__plan_inputs own = {0};
     msx_status status = source.failed ? MSX_E_NOMEM : MSX_OK;
     if (status == MSX_OK) status = msx_plan_parse(&plan, ctx, text, strlen(text), source.data);
+    if (status == MSX_OK && !paths) {
+        status = msx__plan_begin_beside(plan, msx_checkpoint_path(merged));
+        if (status == MSX_OK) status = msx__plan_inputs_of(&own, plan);
+        paths = (const char *const *)own.files;
+        names = own.names;
+        n = own.n;
+    }
     if (status == MSX_OK) status = msx__merge_rebuild(&rebuilt, ctx, plan, paths, names, n, merged);
     if (status == MSX_OK) status = adopt_metadata(rebuilt, merged);
     if (status == MSX_OK) status = msx__checkpoint_compare(rebuilt, merged, &difference);
@@ -93,6 +101,7 @@ static msx_status rebuild(msx_merge_check *out, msx_ctx *ctx, const msx_checkpoi
         snprintf(out->tensor, sizeof out->tensor, "%s", difference.tensor ? difference.tensor : "");
     }
     msx_checkpoint_free(rebuilt);
+    msx__plan_inputs_free(&own);
     msx_plan_free(plan);
     msx__buffer_free(&source);
     return status;
@@ -101,11 +110,12 @@ static msx_status rebuild(msx_merge_check *out, msx_ctx *ctx, const msx_checkpoi
 msx_status msx_merge_verify(msx_merge_check *out, msx_ctx *ctx, const char *path,
                             const char *const *paths, const char *const *names, size_t n) {
     if (!ctx) return MSX_E_ARG;
-    if (!out || !path || !paths || !names)
+    bool by_plan = !paths && !names && n == 0;
+    if (!out || !path || (!by_plan && (!paths || !names)))
         return msx__fail(ctx, MSX_E_ARG, "msx_merge_verify: NULL argument");
     if (out->struct_size < sizeof *out)
         return msx__fail(ctx, MSX_E_ARG, "msx_merge_check: struct_size is not set");
-    MSX_TRY(msx__check_names(ctx, names, n));
+    if (!by_plan) MSX_TRY(msx__check_names(ctx, names, n));
     for (size_t i = 0; i < n; i++)
         if (!paths[i]) return msx__fail(ctx, MSX_E_ARG, "model '%s' has no file", names[i]);
     msx_checkpoint *merged;

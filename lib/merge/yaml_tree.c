@@ -5,7 +5,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { MAX_DEPTH = 6, MAX_CHILDREN = 4096 };
+enum { MAX_DEPTH = 8, MAX_CHILDREN = 4096 };
 
 typedef struct reader {
     msx_ctx *ctx;

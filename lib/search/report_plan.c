@@ -78,12 +78,18 @@ static const char *model_name(const msx_plan *plan, int64_t i) {
     return i == 0 ? "base" : msx_plan_model(plan, i - 1);
 }
 
-/* A parameter's value in the plan, else the method's default; may be NaN. */
-static double value_of(const msx_plan *plan, int64_t entry, const msx_merge_param *p,
-                       const char *model) {
+/* A parameter's value in the plan; NaN when it is not set. */
+static double set_value_of(const msx_plan *plan, int64_t entry, const msx_merge_param *p,
+                           const char *model) {
     char key[160];
     snprintf(key, sizeof key, model ? "%s.%s" : "%s", p->name, model);
-    double value = msx_plan_entry_param(plan, entry, key);
+    return msx_plan_entry_param(plan, entry, key);
+}
+
+/* The same, else the method's default; may be NaN. */
+static double value_of(const msx_plan *plan, int64_t entry, const msx_merge_param *p,
+                       const char *model) {
+    double value = set_value_of(plan, entry, p, model);
     return isnan(value) ? p->initial : value;
 }
 
@@ -160,17 +166,20 @@ static void parameters(msx__buffer *b, const report *r, const char *name, int64_
         if (!p->per_model) {
             double value = value_of(plan, entry, p, NULL);
             /* Those outside the default search are worth a place only when the plan sets them. */
-            if (!p->search && isnan(msx_plan_entry_param(plan, entry, p->name))) continue;
+            if (!p->search && isnan(set_value_of(plan, entry, p, NULL))) continue;
             if (!isnan(value)) bar(b, p->name, class, value, p->minimum, p->maximum, false);
             continue;
         }
         if (!strcmp(name, "linear") && shares(b, plan, entry, p)) continue;
         for (int64_t i = 0; i <= msx_plan_model_count(plan) && i < MOST_MODELS; i++) {
             double value = value_of(plan, entry, p, model_name(plan, i));
+            if (!p->search && isnan(set_value_of(plan, entry, p, model_name(plan, i)))) continue;
+            bool unit = p->search == MSX_SEARCHED_FINE_TUNED;
+            if (unit && i == 0) continue;
             bool dim = !strcmp(name, "slerp") && !takes_part(plan, entry, p, i);
             if (!isnan(value))
-                bar(b, model_name(plan, i), report_model_class(i), value, p->minimum, p->maximum,
-                    dim);
+                bar(b, model_name(plan, i), report_model_class(i), value, unit ? 0 : p->minimum,
+                    unit ? 1 : p->maximum, dim);
         }
     }
 }

@@ -74,6 +74,11 @@ static msx_status key_of(msx__buffer *out, const msx__merge_space *s, const msx_
     return out->failed ? MSX_E_NOMEM : MSX_OK;
 }
 
+/* Is there a column for a model of a parameter? Parameters that are not per model have model 0. */
+static bool is_searched(const msx_merge_param *p, size_t model) {
+    return p->search && (p->search != MSX_SEARCHED_FINE_TUNED || model > 0);
+}
+
 static msx_status add_value(msx__merge_space *s, msx__space_column c) {
     const msx__space_group *g = &s->groups[c.group];
     const msx_merge_method *m = s->methods[c.method];
@@ -82,9 +87,13 @@ static msx_status add_value(msx__merge_space *s, msx__space_column c) {
     msx__buffer_init(&name, s->ctx);
     msx__buffer_printf(&name, "%s/%s.", g->name, m->name);
     msx_status status = key_of(&name, s, p, c.model);
+    bool log = p->search == MSX_SEARCHED_LOG, unit = p->search == MSX_SEARCHED_FINE_TUNED;
+    double lower = log    ? fmax(p->minimum, 1e-6 * p->maximum)
+                   : unit ? fmax(p->minimum, 0)
+                          : p->minimum;
+    double upper = unit ? fmin(p->maximum, 1) : p->maximum;
     if (status >= 0)
-        status =
-            msx_space_add_float(s->space, name.data, p->minimum, p->maximum, initial_of(p), false);
+        status = msx_space_add_float(s->space, name.data, lower, upper, initial_of(p), log);
     msx__buffer_free(&name);
     MSX_TRY(status);
     MSX_TRY(add_column(s, c));
@@ -114,9 +123,10 @@ static msx_status add_group(msx__merge_space *s, int64_t group, const char *cons
             const msx_merge_param *param = &s->methods[m]->params[p];
             size_t places = !param->search ? 0 : param->per_model ? s->n_models : 1;
             for (size_t k = 0; k < places; k++)
-                MSX_TRY(add_value(
-                    s,
-                    (msx__space_column){.group = group, .method = m, .param = (int)p, .model = k}));
+                if (is_searched(param, k))
+                    MSX_TRY(add_value(
+                        s, (msx__space_column){
+                               .group = group, .method = m, .param = (int)p, .model = k}));
         }
     return MSX_OK;
 }
@@ -228,7 +238,8 @@ static msx_status fill_uniform(msx_plan *plan, const msx__merge_space *s,
         for (size_t p = 0; p < m->n_params; p++) {
             size_t places = !m->params[p].search ? 0 : m->params[p].per_model ? s->n_models : 1;
             for (size_t k = 0; k < places; k++)
-                MSX_TRY(set_value(plan, s, i, &m->params[p], k, initial_of(&m->params[p])));
+                if (is_searched(&m->params[p], k))
+                    MSX_TRY(set_value(plan, s, i, &m->params[p], k, initial_of(&m->params[p])));
         }
     }
     return MSX_OK;

@@ -115,7 +115,7 @@ END_TEST
 START_TEST(no_allocation_failure_is_lost_while_opening) {
     static const char *const files[] = {
         "fuzz/corpus/torch_zip/valid_trainer.pth",
-        "fuzz/corpus/torch_zip/valid_legacy_python2.pth",
+        "fuzz/corpus/torch_legacy/valid_python2.pth",
         "fuzz/corpus/torch_zip/valid_nested.pth",
         "fuzz/corpus/torch_zip/valid_meta.pth",
         "fuzz/corpus/torch_zip/valid_strided.pth",

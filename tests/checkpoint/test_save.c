@@ -248,7 +248,7 @@ START_TEST(bad_options_write_nothing) {
     test_ok(ctx, msx_checkpoint_add(c, "x", 0, NULL, NULL));
     in_folder(path_a, "x.pth");
     test_fails(ctx, msx_checkpoint_save(c, in_folder(path_b, "x.onnx"), NULL), MSX_E_ARG,
-               "use .pth, .pt or .safetensors");
+               "use .pth, .pt, .safetensors or .safetensors.index.json");
     test_fails(ctx, msx_checkpoint_save(c, "", NULL), MSX_E_ARG, "path");
     test_fails(ctx, msx_checkpoint_save(c, "/no/such/folder/x.pth", NULL), MSX_E_IO,
                "/no/such/folder/x.pth");

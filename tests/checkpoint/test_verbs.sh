@@ -29,6 +29,13 @@ expect "$folder/json" '"nonfinite": 0'
 "$medsamix" inspect $golden/a/golden.safetensors >"$folder/text" || fail "inspect of another file"
 expect "$folder/text" '^architecture  none: .*not a SAM'
 
+"$medsamix" convert --names hf --shard-size 1 examples/data/models/mini-base.pth \
+    "$folder/sam.safetensors.index.json" >/dev/null || fail "convert to shards"
+[ "$(ls "$folder" | grep -c '^sam-0000[1-4]-of-00004.safetensors$')" = 4 ] || fail "number of shards"
+"$medsamix" diff examples/data/models/mini-base.pth "$folder/sam.safetensors.index.json" >"$folder/text" ||
+    fail "diff with shards"
+grep -q differ "$folder/text" && fail "shards differ"
+
 "$medsamix" convert $golden/containers/double.pth "$folder/x.safetensors" >"$folder/text" || fail "convert"
 expect "$folder/text" '174 tensors, f32, official names$'
 "$medsamix" convert --json --dtype bf16 --names hf "$folder/x.safetensors" "$folder/x.pt" >"$folder/json" ||

@@ -16,6 +16,22 @@ FILES = {
     "granularity:\n  encoder: 2\n  decoder: 4\nmodels:\n- \"no\"\n- a-b_C9\n...\n",
     "valid_define": "medsamix: 1\ndefine:\n  tables: [\"*.rel_pos_?\", '*pos_embed']\n"
     "groups: {tables: {method: linear}}\n",
+    "valid_gradient": HEAD
+    + "groups:\n"
+    + '  "encoder.*": {method: slerp, score: {base: 0.1, human: [0.2, 0.9], macaque: 0.5}, ratio: 1}\n'
+    + '  "decoder.?": {method: ties, retain: [0.25], scaling: [0, 0.5, 1]}\n',
+    "valid_filters": HEAD
+    + "groups:\n"
+    + '  "*":\n'
+    + "    method: linear\n"
+    + "    weight:\n"
+    + "      human:\n"
+    + "      - {filter: attn, value: [0, 0.5]}\n"
+    + "      - {filter: '*.mlp.*', value: 0.3}\n"
+    + "      - value: [1, 0]\n"
+    + "      macaque: [{filter: neck, value: 0.4}]\n",
+    "valid_files": "medsamix: 1\ndtype: bf16\nbase: ../sam vit_b.pth\n"
+    'models: {human: "/data/\\"quoted\\\\.pth", macaque: "", "no": äö.safetensors}\ngroups: {}\n',
     "valid_no_groups": "medsamix: 1\ngroups: {}\n",
     "reject_empty": "",
     "reject_only_comment": "# nothing\n",
@@ -55,11 +71,30 @@ FILES = {
     "reject_method_unknown": "medsamix: 1\ngroups: {neck: {method: teis}}\n",
     "reject_method_is_list": "medsamix: 1\ngroups: {neck: {method: [ties]}}\n",
     "reject_parameter_unknown": "medsamix: 1\ngroups: {neck: {method: ties, scalling: 0.5}}\n",
-    "reject_parameter_of_other_method": "medsamix: 1\ngroups: {neck: {method: ties, weight: {base: 1}}}\n",
+    "reject_parameter_of_other_method": "medsamix: 1\ngroups: {neck: {method: ties, score: {base: 1}}}\n",
     "reject_parameter_out_of_range": "medsamix: 1\ngroups: {neck: {method: ties, retain: 1.5}}\n",
     "reject_parameter_not_number": "medsamix: 1\ngroups: {neck: {method: ties, retain: half}}\n",
     "reject_parameter_nan": "medsamix: 1\ngroups: {neck: {method: ties, retain: .nan}}\n",
-    "reject_parameter_is_list": "medsamix: 1\ngroups: {neck: {method: ties, retain: [1]}}\n",
+    "reject_parameter_is_nested_list": "medsamix: 1\ngroups: {neck: {method: ties, retain: [[1]]}}\n",
+    "reject_gradient_empty": "medsamix: 1\ngroups: {neck: {method: ties, retain: []}}\n",
+    "reject_gradient_not_number": "medsamix: 1\ngroups: {neck: {method: ties, retain: [0, half]}}\n",
+    "reject_gradient_out_of_range": "medsamix: 1\ngroups: {neck: {method: ties, retain: [0, 2]}}\n",
+    "reject_filter_unknown_key": "medsamix: 1\ngroups: {neck: {method: ties, retain: [{filtr: a, value: 1}]}}\n",
+    "reject_filter_without_value": "medsamix: 1\ngroups: {neck: {method: ties, retain: [{filter: a}]}}\n",
+    "reject_filter_mixed": "medsamix: 1\ngroups: {neck: {method: ties, retain: [{filter: a, value: 1}, 0.5]}}\n",
+    "reject_filter_behind_the_rest": "medsamix: 1\ngroups: {neck: {method: ties, "
+    "retain: [{value: 1}, {filter: a, value: 1}]}}\n",
+    "reject_filter_illegal": "medsamix: 1\ngroups: {neck: {method: ties, retain: [{filter: 'a b', value: 1}]}}\n",
+    "reject_filter_is_list": "medsamix: 1\ngroups: {neck: {method: ties, retain: [{filter: [a], value: 1}]}}\n",
+    "reject_dtype_unknown": "medsamix: 1\ndtype: bf17\ngroups: {}\n",
+    "reject_dtype_whole_number": "medsamix: 1\ndtype: i8\ngroups: {}\n",
+    "reject_dtype_is_list": "medsamix: 1\ndtype: [f32]\ngroups: {}\n",
+    "reject_base_is_list": "medsamix: 1\nbase: [a.pth]\ngroups: {}\n",
+    "reject_base_empty": 'medsamix: 1\nbase: ""\ngroups: {}\n',
+    "reject_base_control_character": 'medsamix: 1\nbase: "a\\tb.pth"\ngroups: {}\n',
+    "reject_base_line_separator": 'medsamix: 1\nbase: "a\\Lb.pth"\ngroups: {}\n',
+    "reject_models_file_is_list": "medsamix: 1\nmodels: {a: [b.pth]}\ngroups: {}\n",
+    "reject_models_base_in_mapping": "medsamix: 1\nmodels: {base: b.pth}\ngroups: {}\n",
     "reject_parameter_dotted": HEAD + "groups: {neck: {method: linear, weight.human: 1}}\n",
     "reject_weight_without_model": HEAD + "groups: {neck: {method: linear, weight: 1}}\n",
     "reject_weight_of_unknown_model": HEAD + "groups: {neck: {method: linear, weight: {humn: 1}}}\n",
@@ -71,6 +106,8 @@ FILES = {
 
 folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus", "plan")
 os.makedirs(folder, exist_ok=True)
+for old in os.listdir(folder):
+    os.remove(os.path.join(folder, old))
 for name, content in FILES.items():
     with open(os.path.join(folder, name + ".yaml"), "wb") as f:
         f.write(content if isinstance(content, bytes) else content.encode())

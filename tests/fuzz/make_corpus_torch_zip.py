@@ -2,170 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes tests/fuzz/corpus/torch_zip: small valid torch files, and one file for each reason for which
 the reader refuses one. File names say what is in them; tests/checkpoint/test_reject.c lists what is
-expected. Only the standard library is used: zip records and pickles are put together byte by byte."""
-import os
+expected."""
 import struct
 import zlib
 
-OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus", "torch_zip")
+from torch_bytes import (DICT, FLAT, SIX, Corpus, Record, archive, call, dictionary, glob, integer,
+                         ints, program, short, state, storage, tensor, text, torch, tup)
 
-
-def write(name, data):
-    with open(os.path.join(OUT, name), "wb") as f:
-        f.write(data)
-
-
-# ---- zip ------------------------------------------------------------------------------------------
-
-class Record:
-    """One record; every field of both headers can be set to something wrong."""
-
-    def __init__(self, name, data, **wrong):
-        self.name = name.encode() if isinstance(name, str) else name
-        self.data = data
-        self.flags = 0
-        self.method = 0
-        self.crc = zlib.crc32(data)
-        self.size = self.packed = len(data)
-        self.disk = 0
-        self.extra = self.local_extra = b""
-        self.at = None  # offset to claim
-        self.local_name = self.name
-        self.local_size = None
-        self.local_flags = None
-        self.__dict__.update(wrong)
-
-    def local(self):
-        size = self.packed if self.local_size is None else self.local_size
-        flags = self.flags if self.local_flags is None else self.local_flags
-        crc = self.crc
-        if flags & 8:
-            size = crc = 0
-        return (b"PK\3\4" +
-                struct.pack("<HHHHHIIIHH", 20, flags, self.method, 0, 0x21, crc, size,
-                            self.size if self.method else size,
-                            len(self.local_name), len(self.local_extra)) + self.local_name +
-                self.local_extra + self.data)
-
-    def central(self, at):
-        at = at if self.at is None else self.at
-        return (b"PK\1\2" +
-                struct.pack("<HHHHHHIIIHHHHHII", 20, 20, self.flags, self.method, 0, 0x21, self.crc,
-                            self.packed, self.size, len(self.name), len(self.extra), 0, self.disk, 0,
-                            0, at) + self.name + self.extra)
-
-
-def archive(records, zip64=None, comment=b"", **end):
-    """The whole file; `zip64` is a dict of wrong values for the zip64 end records, {} for right ones."""
-    body, directory = b"", b""
-    for r in records:
-        directory += r.central(len(body))
-        body += r.local()
-    directory = end.get("directory", directory)
-    at, size, n = len(body), len(directory), len(records)
-    out = body + directory
-    if zip64 is not None:
-        out64 = len(out)
-        out += b"PK\6\6" + struct.pack("<QHHIIQQQQ", zip64.get("record", 44), 45, 45, 0, 0,
-                                       zip64.get("n", n), zip64.get("n", n), size,
-                                       zip64.get("offset", at))
-        out += b"PK\6\7" + struct.pack("<IQI", 0, zip64.get("at", out64), 1)
-    out += b"PK\5\6" + struct.pack("<HHHHIIH", end.get("disk", 0), 0, end.get("n", n),
-                                   end.get("n", n), end.get("size", size), end.get("at", at),
-                                   len(comment)) + comment
-    return out
-
-
-# ---- pickle ---------------------------------------------------------------------------------------
-
-def text(s):
-    s = s.encode() if isinstance(s, str) else s
-    return b"X" + struct.pack("<I", len(s)) + s
-
-
-def short(s):
-    return b"\x8c" + bytes([len(s)]) + s.encode()
-
-
-def glob(module, name):
-    return b"c" + module.encode() + b"\n" + name.encode() + b"\n"
-
-
-def integer(v):
-    if 0 <= v < 256:
-        return b"K" + bytes([v])
-    if -2**31 <= v < 2**31:
-        return b"J" + struct.pack("<i", v)
-    return b"\x8a\x08" + struct.pack("<q", v)
-
-
-def tup(*items):
-    return b"(" + b"".join(items) + b"t"
-
-
-def ints(*values):
-    return tup(*map(integer, values))
-
-
-def call(module, name, *args):
-    return glob(module, name) + tup(*args) + b"R"
-
-
-DICT = call("collections", "OrderedDict")
-
-
-def dictionary(pairs, head=b"}"):
-    return head + b"(" + b"".join(text(k) + v for k, v in pairs) + b"u"
-
-
-def storage(key="0", numel=6, kind="FloatStorage", module="torch", tail=()):
-    return tup(text("storage"), glob(module, kind), text(key), text("cpu"), integer(numel),
-               *tail) + b"Q"
-
-
-def tensor(store=None, offset=0, size=(2, 3), stride=(3, 1), name="_rebuild_tensor_v2", more=()):
-    return call("torch._utils", name, store or storage(), integer(offset), ints(*size),
-                ints(*stride), b"\x89", DICT, *more)
-
-
-def program(body, protocol=2):
-    return b"\x80" + bytes([protocol]) + body + b"."
-
-
-SIX = struct.pack("<6f", 1, 2, 3, 4, 5, 6)
-FLAT = program(dictionary([("w", tensor())], DICT))
-
-
-def torch(pickle, data=(("0", SIX),), more=(), root="archive", crc=None, **zip_options):
-    """A whole torch file. The pickle's checksum is left out, so that a fuzzer may change it."""
-    records = [Record(root + "/data.pkl", pickle, crc=0 if crc is None else crc)]
-    records += [Record(root + "/data/" + key, bytes_) for key, bytes_ in data]
-    records += [Record(root + "/version", b"3\n")] + list(more)
-    return archive(records, **zip_options)
-
-
-# ---- legacy ---------------------------------------------------------------------------------------
-
-MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
-
-
-def legacy(pickle, keys=("0",), data=((6, SIX),), little=b"\x88", tail=b""):
-    machine = program(dictionary([("protocol_version", b"M\xe9\x03"), ("little_endian", little)]))
-    out = MAGIC + program(b"M\xe9\x03") + machine + pickle
-    out += program(b"](" + b"".join(map(text, keys)) + b"e")
-    for numel, bytes_ in data:
-        out += struct.pack("<q", numel) + bytes_
-    return out + tail
-
-
-LEGACY_TENSOR = tensor(storage(tail=[b"N"]))
-LEGACY = program(dictionary([("w", LEGACY_TENSOR)], DICT))
-
-
-# ---- the files ------------------------------------------------------------------------------------
-
-def state(tensor_code, name="w"):
-    return program(dictionary([(name, tensor_code)], DICT))
+corpus = Corpus("torch_zip")
+write = corpus.write
 
 
 def valid():
@@ -218,12 +63,23 @@ def valid():
             short("cpu") + b"K\6tQK\0K\2K\3\x86K\3K\1\x86\x89" + short("collections") +
             short("OrderedDict") + b"\x93)RtRu")
     write("valid_protocol4.pth", torch(program(four, 4)))
-    write("valid_legacy.pth", legacy(LEGACY))
-    pairs = b"](" + tup(text("w"), LEGACY_TENSOR) + b"e"
-    write("valid_legacy_python2.pth",
-          legacy(program(glob("collections", "OrderedDict") + b"(" + pairs + b"tR")))
     names = ["image_encoder.pos_embed", "mask_decoder.iou_token.weight"]
     write("valid_incomplete_sam.pth", torch(program(dictionary([(n, tensor()) for n in names]))))
+
+
+def tolerant():
+    """Read by the tolerant rule alone."""
+    made = glob("trainer.loss", "make") + tup(text("dice")) + b"R"
+    nameless = integer(1) + b")R"
+    write("tolerant_trainer.pth", torch(program(dictionary(
+        [("init", dictionary([("loss", made), ("what", nameless)])),
+         ("model_state", dictionary([("sam.mask_decoder.w", tensor())], DICT))]))))
+    other = glob("quant", "make") + b")R"
+    write("tolerant_tensor_of_a_call.pth",
+          torch(program(dictionary([("w", tensor()), ("v", other)], DICT))))
+    write("tolerant_parameter_of_a_call.pth", torch(program(dictionary(
+        [("w", tensor()), ("v", call("torch._utils", "_rebuild_parameter", other, b"\x88", DICT))],
+        DICT))))
 
 
 def reject_zip():
@@ -265,6 +121,8 @@ def reject_zip():
           archive([pickle, Record("a/data/0", SIX, local_name=b"a/data/1")]))
     write("reject_zip_local_size_differs.pth",
           archive([pickle, Record("a/data/0", SIX, local_size=9)]))
+    write("reject_zip_local_checksum_differs.pth",
+          archive([pickle, Record("a/data/0", SIX, local_crc=1)]))
     write("reject_zip_local_flags_differ.pth",
           archive([pickle, Record("a/data/0", SIX, local_flags=2)]))
     write("reject_zip_crc_of_pickle.pth", torch(FLAT, crc=1))
@@ -298,9 +156,6 @@ def reject_torch():
     write("reject_module_source.pth",
           torch(program(tup(text("module"), glob("m", "Net"), text("net.py"), text("class Net")) +
                         b"Q")))
-    source = tup(text("module"), glob("m", "Net"), text("net.py"), text("class Net")) + b"Q"
-    write("reject_module_source_instance.pth", legacy(program(dictionary(
-        [("net", source + b")\x81}b"), ("w", LEGACY_TENSOR)]))))
     write("reject_tensor_outside.pth", torch(state(tensor(offset=1))))
     write("reject_tensor_outside_empty.pth",
           torch(state(tensor(offset=7, size=(0,), stride=(1,)))))
@@ -310,6 +165,8 @@ def reject_torch():
           torch(state(tensor(size=(2**62, 2**62), stride=(0, 0)))))
     write("reject_tensor_negative_size.pth", torch(state(tensor(size=(-2, 3)))))
     write("reject_tensor_negative_offset.pth", torch(state(tensor(offset=-1))))
+    write("reject_tensor_negative_stride.pth",
+          torch(state(tensor(offset=5, size=(6,), stride=(-1,)))))
     write("reject_tensor_rank_9.pth", torch(state(tensor(size=(1,) * 9, stride=(1,) * 9))))
     write("reject_tensor_strides_missing.pth", torch(state(tensor(size=(2, 3), stride=(3,)))))
     write("reject_tensor_expanded.pth", torch(state(tensor(size=(4, 6), stride=(0, 1)))))
@@ -376,38 +233,18 @@ def reject_pickle():
     write("reject_pickle_dict_bomb.pth", torch(program(pairs + bomb)))
 
 
-def reject_legacy():
+def reject_others():
     write("reject_plain_pickle.pkl", program(dictionary([("a", integer(1))])))
     write("reject_plain_pickle_call.pkl", program(glob("posix", "system") + tup(text("ls")) + b"R"))
-    write("reject_legacy_call.pth", legacy(program(glob("os", "system") + tup(text("ls")) + b"R")))
-    write("reject_legacy_magic_only.pth", MAGIC)
-    write("reject_legacy_big_endian.pth", legacy(LEGACY, little=b"\x89"))
-    write("reject_legacy_truncated.pth", legacy(LEGACY)[:-4])
-    write("reject_legacy_count_missing.pth", legacy(LEGACY, data=()))
-    write("reject_legacy_count_differs.pth", legacy(LEGACY, data=[(5, SIX)]))
-    write("reject_legacy_trailing.pth", legacy(LEGACY, tail=b"x"))
-    write("reject_legacy_key_unused.pth", legacy(LEGACY, keys=("0", "1")))
-    write("reject_legacy_key_twice.pth", legacy(LEGACY, keys=("0", "0")))
-    write("reject_legacy_key_missing.pth", legacy(LEGACY, keys=(), data=()))
-    write("reject_legacy_view.pth",
-          legacy(state(tensor(storage(tail=[tup(text("1"), integer(0), integer(6))])))))
-    keys = MAGIC + program(b"M\xe9\x03") + program(dictionary([("little_endian", b"\x88")]))
-    write("reject_legacy_keys_no_list.pth", keys + LEGACY + program(b"N"))
-    write("reject_legacy_key_no_text.pth", keys + LEGACY + program(b"](K\1e"))
-    write("reject_legacy_key_bomb.pth",
-          keys + LEGACY + program(text("k" * 60) + b"q\0" + b"](" + b"h\0" * 40 + b"e"))
     write("reject_tar.pth", (b"weights" + bytes(250) + b"ustar" + bytes(1000))[:1024])
     write("reject_empty.pth", b"")
     write("reject_text.pth", b"<html>404</html>")
 
 
-os.makedirs(OUT, exist_ok=True)
-for old in os.listdir(OUT):
-    os.remove(os.path.join(OUT, old))
 valid()
+tolerant()
 reject_zip()
 reject_torch()
 reject_pickle()
-reject_legacy()
-print(len(os.listdir(OUT)), "files,",
-      sum(os.path.getsize(os.path.join(OUT, f)) for f in os.listdir(OUT)), "bytes")
+reject_others()
+print(corpus.summary())

@@ -26,6 +26,8 @@ static const struct golden {
 } golden[] = {
     {"sce", {{NULL, 0, 0}}, {.4, 1.295349, -1.3, .9, .048837, .202326}},
     {"ram", {{NULL, 0, 0}}, {.15, 1.3, -1.05, .9, .05, .2}},
+    /* the fourth element is the second model's alone, which shares five: .5 + .4 (1 + .5 min(5, .2)) */
+    {"ramplus_tl", {{"r", 0, .5}}, {.15, 1.3, -1.05, .94, .05, .2}},
     {"nearswap", {{"t", 0, .1}}, {.1, 1.1, -1.1, .5, .1, -.2}},
     {"passthrough", {{"score", 2, .6}}, {-.1, 1.5, -.8, .9, .1, .1}},
 };
@@ -81,6 +83,27 @@ static void ram(double *out, int64_t n, int64_t length, double epsilon) {
         for (int m = 1; m <= MODELS; m++)
             if (fabs(change(m, i)) > epsilon) sum += change(m, i), count++;
         out[i] = models[0][i] + (count ? sum / count : 0);
+    }
+}
+
+static void ramplus_tl(double *out, int64_t n, int64_t length, double epsilon) {
+    (void)length;
+    double factor[MODELS + 1];
+    for (int m = 1; m <= MODELS; m++) {
+        double shared = 0, unique = 0;
+        for (int64_t i = 0; i < n; i++) {
+            int others = 0;
+            for (int k = 1; k <= MODELS; k++) others += k != m && fabs(change(k, i)) > epsilon;
+            if (fabs(change(m, i)) > epsilon) *(others ? &shared : &unique) += 1;
+        }
+        factor[m] = 1 + .1 * fmin(fmax(shared / fmax(unique, epsilon), 0), .2);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double sum = 0;
+        int count = 0, last = 0;
+        for (int m = 1; m <= MODELS; m++)
+            if (fabs(change(m, i)) > epsilon) sum += change(m, i), count++, last = m;
+        out[i] = models[0][i] + (count == 1 ? factor[last] * sum : count ? sum / count : 0);
     }
 }
 
@@ -144,6 +167,7 @@ static const struct rule {
     {"sce", sce, {{"select_topk", 0, 1}}},
     {"sce", sce, {{"select_topk", 0, .01}}},
     {"ram", ram, {{"epsilon", 0, .1}}},
+    {"ramplus_tl", ramplus_tl, {{"epsilon", 0, .1}}},
     {"nearswap", nearswap, {{"t", 0, .05}, {"score", 2, .9}}},
     {"arcee_fusion", arcee_fusion, {{"score", 2, .9}}},
     {"passthrough", passthrough, {{"scale", 0, .7}, {"score", 2, .9}}},
@@ -191,10 +215,10 @@ START_TEST(equal_models_merge_to_themselves_to_the_bit) {
 END_TEST
 
 START_TEST(sums_over_models_ignore_their_order) {
-    static const char *const symmetric[] = {"sce", "ram"};
+    static const char *const symmetric[] = {"sce", "ram", "ramplus_tl"};
     float out[301], swapped[301];
     fill(301, 21);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         method_call c = {symmetric[k], 1, {301}, MODELS + 1, models, NULL, 1, NULL, ""};
         ck_assert_int_eq(run_method(&c, out), MSX_OK);
         const float *const other[] = {models[0], models[3], models[1], models[2]};

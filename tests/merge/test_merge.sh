@@ -49,6 +49,32 @@ expect 0 "\"equal\": true" "$program" diff --json "${three[@]}"
 expect 0 '"sign_agreement": 1.0' "$program" diff --json "${three[@]:0:2}" $models/mini-human.pth
 expect 0 "    \"encoder.0\"," "$program" diff --json "${three[0]}" "${three[0]}" "${three[0]}"
 expect 3 "tests/golden/c/model.pth" "$program" diff "${three[@]:0:2}" tests/golden/c/model.pth
+expect 0 "equal in all models, merging does nothing: prompt.0, prompt.1" "$program" diff "${three[@]}"
+expect 0 "D mini-base.pth" "$program" diff "${three[@]}" "$folder/slerp.pth" "${three[0]}"
+expect 0 '"box_prompts": "reached"' "$program" diff --json "${three[@]}" "$folder/slerp.pth"
+expect 2 "argument" "$program" diff "${three[@]}" "${three[@]}" "${three[@]}" "${three[@]}"
+
+# the same as a picture: a row for each group, names of files cannot become markup
+cp $models/mini-human.pth "$folder/<b>&human.pth"
+expect 0 "sign agreement" "$program" diff "${three[0]}" "$folder/<b>&human.pth" "${three[2]}" \
+    --html "$folder/page.html"
+[ "$(grep -c '<th scope="row">' "$folder/page.html")" = 25 ] || fail "the page has not 25 rows"
+grep -q '/&lt;b&gt;&amp;human.pth' "$folder/page.html" || fail "the page lacks the model's name"
+grep -q '<b>&human' "$folder/page.html" && fail "a file's name is markup"
+grep -Eq '<script|https?://' "$folder/page.html" && fail "the page is not complete in itself"
+for tag in html head body main h1 ul table thead tbody tr td th dl p; do
+    [ "$(grep -o "<$tag[ >]" "$folder/page.html" | wc -l)" = "$(grep -o "</$tag>" "$folder/page.html" | wc -l)" ] ||
+        fail "the page's <$tag> is not balanced"
+done
+expect 2 "has to end in .html" "$program" diff "${three[@]}" --html "$folder/page.txt"
+expect 3 "cannot be written" "$program" diff "${three[@]}" --html "$folder/nowhere/page.html"
+
+# what a merge speaks of, in one file
+"$program" inspect --groups "${three[0]}" >"$folder/groups" || fail "inspect --groups"
+grep -q '^prompt.2  *10  *1420  *0.16 %  *0 %  *0.1877  *0$' "$folder/groups" || fail "a group of inspect"
+expect 0 '"reached_by_boxes": 9096' "$program" inspect --json --groups "${three[0]}"
+expect 2 "goes with --groups" "$program" inspect --granularity 2 "${three[0]}"
+expect 3 "--groups needs a complete SAM" "$program" inspect --groups tests/golden/a/golden.safetensors
 
 # a plan file, and JSON
 cat >"$folder/plan.yaml" <<PLAN
@@ -79,6 +105,38 @@ printf 'x' | dd of="$folder/flipped.safetensors" bs=1 seek=99999 conv=notrunc 2>
 expect 3 "first tensor that differs: image_encoder." "$program" merge "${inputs[@]}" \
     --verify "$folder/flipped.safetensors"
 
+# a plan that says all of a merge: files beside it, element type, values over the depth, filters
+cp $models/mini-base.pth "$folder/base.pth"
+cp $models/mini-human.pth "$folder/human.pth"
+cat >"$folder/whole.yaml" <<PLAN
+medsamix: 1
+dtype: bf16
+base: base.pth
+models: {human: human.pth, macaque: $PWD/$models/mini-macaque.pth}
+groups:
+  "encoder.*":
+    method: linear
+    weight:
+      human: [0, 0.5, 1]
+      macaque: [{filter: attn, value: 0.25}, {value: 0.75}]
+  "*": {method: task_arithmetic, scaling: 0.3}
+PLAN
+expect 0 "weight.human=0,0.5,1 weight.macaque[attn]=0.25 weight.macaque=0.75" "$program" merge -q \
+    --plan "$folder/whole.yaml" -o "$folder/whole.safetensors"
+"$program" inspect "$folder/whole.safetensors" | grep -q "elements of bf16" || fail "the plan's element type"
+expect 0 "equal to its rebuild" "$program" merge --verify "$folder/whole.safetensors"
+expect 0 '"filter": "attn"' "$program" merge --json --plan "$folder/whole.yaml" --dtype f32 \
+    -o "$folder/wide.safetensors"
+"$program" inspect "$folder/wide.safetensors" | grep -q "elements of f32" || fail "--dtype goes before the plan"
+expect 0 "\"human\": \"$models/mini-macaque.pth\"" "$program" merge --json --plan "$folder/whole.yaml" \
+    --model human=$models/mini-macaque.pth -o "$folder/other.pth"
+expect 3 "the SHA-256 differs of human" "$program" merge --verify "$folder/other.pth"
+expect 2 "is the same file as the input" "$program" merge --plan "$folder/whole.yaml" -o "$folder/human.pth"
+cmp -s "$folder/human.pth" $models/mini-human.pth || fail "an input of the plan was replaced"
+expect 2 "or a plan with 'base: FILE'" "$program" merge --plan "$folder/plan.yaml" -o "$folder/x.pth"
+expect 2 "needs --base FILE" "$program" merge --verify "$folder/whole.safetensors" --model human=x
+expect 2 "names no file for 'base'" "$program" merge --verify "$folder/plan.pth"
+
 # faults: one line, the right exit code, no file
 mkdir "$folder/empty"
 out=$folder/empty/out.pth
@@ -95,7 +153,7 @@ expect 2 "either --plan" merge -o "$out"
 expect 2 "either --plan" merge --method ties --plan "$folder/plan.yaml" -o "$out"
 expect 2 "--set goes with --method" merge --plan "$folder/plan.yaml" --set t=1 -o "$out"
 expect 2 "5:25: unknown merge method 'teis'" merge --plan "$folder/method.yaml" -o "$out"
-expect 2 "did you mean 'encoder.0-1'" merge --plan "$folder/group.yaml" -o "$out"
+expect 2 "group.yaml: 5:14: unknown layer group 'encoder.0'; did you mean 'encoder.0-1'" merge --plan "$folder/group.yaml" -o "$out"
 expect 2 "model.yaml does not name this model" merge --plan "$folder/model.yaml" -o "$out"
 expect 2 "unknown model of the plan 'human'" "$program" merge --plan "$folder/plan.yaml" \
     --base $models/mini-base.pth --model macaque=$models/mini-macaque.pth -o "$out"

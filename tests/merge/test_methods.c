@@ -13,6 +13,21 @@ static const float base[N] = {0, 1, -1, .5f, .2f, -.3f};
 static const float x1[N] = {.4f, 1.1f, -1.3f, .5f, 0, .3f};
 static const float x2[N] = {-.1f, 1.5f, -.8f, .9f, .1f, .1f};
 
+/* The given values are those of a method's first parameters; the others have their defaults. */
+static void complete(double *all, const msx_merge_method *m, size_t n_models,
+                     const double *values) {
+    static const struct {
+        const char *method;
+        size_t params;
+    } given[] = {{"linear", 1}, {"task_arithmetic", 1}, {"ties", 2}, {"slerp", 4}};
+    size_t known = 0;
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (!strcmp(given[i].method, m->name)) known = given[i].params;
+    for (size_t i = 0; i < m->n_params; i++)
+        for (size_t k = 0; k < (m->params[i].per_model ? n_models : 1); k++)
+            *all++ = i < known ? *values++ : m->params[i].initial;
+}
+
 /* Run a method as the merger would. */
 static msx_status apply(const char *method, const float *const *models, size_t n_models,
                         const double *values, float *out, char *why) {
@@ -20,10 +35,12 @@ static msx_status apply(const char *method, const float *const *models, size_t n
     msx__merge_kernels k;
     test_ok(ctx, msx__merge_kernels_open(&k, ctx));
     int64_t dims[1] = {N};
+    double all[64];
     msx_merge_call call = {sizeof call, "t", N, 1,  dims, n_models,     models,
-                           values,      out, 1, &k, why,  why ? 256 : 0};
+                           all,         out, 1, &k, why,  why ? 256 : 0};
     const msx_merge_method *m = msx_merge_method_find(ctx, method);
     ck_assert_ptr_nonnull(m);
+    complete(all, m, n_models, values);
     msx_status status = m->apply(&call, m->payload);
     msx__merge_kernels_close(&k);
     msx_ctx_free(ctx);

@@ -97,7 +97,19 @@ START_TEST(wrong_values_are_refused) {
                "did you mean 'linear'");
     test_fails(ctx, msx_plan_set_method(p, "neck", NULL), MSX_E_ARG, "NULL");
     test_fails(ctx, msx_plan_set_method(p, NULL, "linear"), MSX_E_ARG, "group name");
-    test_fails(ctx, msx_plan_set_method(p, "a*", "linear"), MSX_E_ARG, "group name");
+    test_fails(ctx, msx_plan_set_method(p, "a/*", "linear"), MSX_E_ARG, "group name");
+    test_fails(ctx, msx_plan_set_values(p, "neck", "weight.human", NULL, NULL, 1), MSX_E_ARG,
+               "give 1 to 4096 values");
+    test_fails(ctx, msx_plan_set_values(p, "neck", "weight.human", NULL, (double[]){0}, 0),
+               MSX_E_ARG, "give 1 to 4096 values");
+    test_fails(ctx, msx_plan_set_values(p, "neck", "weight.human", "", (double[]){0}, 1), MSX_E_ARG,
+               "filter ''");
+    test_fails(ctx, msx_plan_set_values(p, "neck", "weight.human", NULL, (double[]){0, 7}, 2),
+               MSX_E_ARG, "use 0 to 1");
+    test_fails(ctx, msx_plan_set_dtype(p, MSX_DTYPE_I8), MSX_E_ARG, "cannot be written");
+    test_fails(ctx, msx_plan_set_path(p, "humn", "x.pth"), MSX_E_NOTFOUND, "no model 'humn'");
+    test_fails(ctx, msx_plan_set_path(p, NULL, "x.pth"), MSX_E_NOTFOUND, "no model ''");
+    test_fails(ctx, msx_plan_set_path(p, "human", "\xff"), MSX_E_ARG, "UTF-8");
     test_fails(ctx, msx_plan_set_method(p, long_name, "linear"), MSX_E_ARG, "group name");
     test_fails(ctx, msx_plan_add_model(p, "base"), MSX_E_ARG, "base");
     test_fails(ctx, msx_plan_add_model(p, "human"), MSX_E_EXISTS, "twice");
@@ -121,6 +133,7 @@ END_TEST
 
 START_TEST(valid_files_are_read_and_print_the_same_again) {
     static const char *const names[] = {"valid_canonical", "valid_block_style", "valid_define",
+                                        "valid_gradient",  "valid_filters",     "valid_files",
                                         "valid_no_groups"};
     msx_ctx *ctx = test_ctx();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -137,6 +150,84 @@ START_TEST(valid_files_are_read_and_print_the_same_again) {
         msx_plan_text(p),
         "medsamix: 1\ngranularity: {encoder: 2, prompt: 1, decoder: 4}\n"
         "models: [\"no\", a-b_C9]\ngroups:\n  \"*\": {method: ties, scaling: 0.001}\n");
+    msx_plan_free(p);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
+START_TEST(values_over_the_depth_and_filters_are_kept) {
+    static const char text[] =
+        "medsamix: 1\ngranularity: {encoder: 1, prompt: 1, decoder: 1}\nmodels: [a, b]\ngroups:\n"
+        "  \"encoder.*\": {method: slerp, score: {base: 0.1, a: [0, 0.25, 1]}, "
+        "t: [{filter: \"attn\", value: [0.5, 1]}, {filter: \"*.mlp.*\", value: 0.25}, {value: 0.125}]}\n";
+    msx_ctx *ctx = test_ctx();
+    msx_plan *p;
+    test_ok(ctx, msx_plan_create(&p, ctx));
+    test_ok(ctx, msx_plan_add_model(p, "a"));
+    test_ok(ctx, msx_plan_add_model(p, "b"));
+    test_ok(ctx, msx_plan_set_method(p, "encoder.*", "slerp"));
+#define VALUES(key, filter, ...)                                                                   \
+    test_ok(ctx, msx_plan_set_values(p, "encoder.*", key, filter, (double[]){__VA_ARGS__},         \
+                                     sizeof(double[]){__VA_ARGS__} / sizeof(double)))
+    VALUES("t", NULL, 0.125);
+    VALUES("score.a", NULL, 0, 0.25, 1);
+    VALUES("t", "attn", 1);
+    VALUES("t", "*.mlp.*", 0.25);
+    VALUES("t", "attn", 0.5, 1); /* replaces it, and keeps its place */
+    test_ok(ctx, msx_plan_set_param(p, "encoder.*", "score.base", 0.1));
+#undef VALUES
+    ck_assert_str_eq(msx_plan_text(p), text);
+    msx_plan *again = parse(ctx, text);
+    ck_assert_str_eq(msx_plan_text(again), text);
+    ck_assert_int_eq(msx_plan_entry_setting_count(again, 0), 5);
+    msx_plan_setting s = {.struct_size = sizeof s};
+    test_ok(ctx, msx_plan_entry_setting(&s, again, 0, 1));
+    ck_assert_str_eq(s.param, "score");
+    ck_assert_str_eq(s.model, "a");
+    ck_assert_ptr_null(s.filter);
+    ck_assert(s.n == 3 && s.values[1] == 0.25);
+    test_ok(ctx, msx_plan_entry_setting(&s, again, 0, 3));
+    ck_assert_str_eq(s.param, "t");
+    ck_assert_ptr_null(s.model);
+    ck_assert_str_eq(s.filter, "*.mlp.*");
+    test_fails(ctx, msx_plan_entry_setting(&s, again, 0, 5), MSX_E_ARG, "no setting 5");
+    test_fails(ctx, msx_plan_entry_setting(&s, again, 1, 0), MSX_E_ARG, "no setting 0 of entry 1");
+    s.struct_size = 0;
+    test_fails(ctx, msx_plan_entry_setting(&s, again, 0, 0), MSX_E_ARG, "struct_size");
+    ck_assert_int_eq(msx_plan_entry_setting_count(again, 1), 0);
+    ck_assert(msx_plan_entry_param(again, 0, "t") == 0.125);
+    ck_assert(isnan(msx_plan_entry_param(again, 0, "score.a"))); /* three */
+    msx_plan_free(again);
+    msx_plan_free(p);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
+START_TEST(files_are_named_and_found_beside_the_plan) {
+    msx_ctx *ctx = test_ctx();
+    msx_plan *p;
+    test_ok(ctx, msx_plan_load(&p, ctx, corpus("valid_files")));
+    ck_assert_str_eq(msx_plan_path(p, "base"), "../sam vit_b.pth");
+    ck_assert_str_eq(msx_plan_file(p, "base"), "tests/fuzz/corpus/plan/../sam vit_b.pth");
+    ck_assert_str_eq(msx_plan_file(p, "human"), "/data/\"quoted\\.pth");
+    ck_assert_ptr_null(msx_plan_path(p, "macaque"));
+    ck_assert_ptr_null(msx_plan_file(p, "macaque"));
+    ck_assert_ptr_null(msx_plan_path(p, "nobody"));
+    ck_assert_int_eq(msx_plan_dtype(p), MSX_DTYPE_BF16);
+    ck_assert_str_eq(
+        msx_plan_text(p),
+        "medsamix: 1\ngranularity: {encoder: 1, prompt: 1, decoder: 1}\ndtype: bf16\n"
+        "base: \"../sam vit_b.pth\"\nmodels: {human: \"/data/\\\"quoted\\\\.pth\", macaque: \"\", "
+        "\"no\": \"\xc3\xa4\xc3\xb6.safetensors\"}\ngroups: {}\n");
+    test_ok(ctx, msx_plan_set_folder(p, NULL));
+    ck_assert_str_eq(msx_plan_file(p, "base"), "../sam vit_b.pth");
+    test_ok(ctx, msx_plan_set_folder(p, "/models"));
+    ck_assert_str_eq(msx_plan_file(p, "base"), "/models/../sam vit_b.pth");
+    test_ok(ctx, msx_plan_set_path(p, "base", NULL));
+    ck_assert_ptr_null(msx_plan_file(p, "base"));
+    test_ok(ctx, msx_plan_set_dtype(p, 0));
+    ck_assert_ptr_null(strstr(msx_plan_text(p), "dtype"));
+    ck_assert_ptr_null(strstr(msx_plan_text(p), "base:"));
     msx_plan_free(p);
     msx_ctx_free(ctx);
 }
@@ -202,11 +293,29 @@ static const struct reject {
     {"method_unknown", MSX_E_NOTFOUND, "2:25: unknown merge method 'teis'; did you mean 'ties'?"},
     {"method_is_list", MSX_E_FORMAT, "2:25: method must be one value"},
     {"parameter_unknown", MSX_E_NOTFOUND, "did you mean 'scaling'?"},
-    {"parameter_of_other_method", MSX_E_NOTFOUND, "unknown parameter of ties 'weight'"},
+    {"parameter_of_other_method", MSX_E_NOTFOUND, "unknown parameter of ties 'score'"},
     {"parameter_out_of_range", MSX_E_FORMAT, "'retain' of ties is 1.5; use 0 to 1"},
     {"parameter_not_number", MSX_E_FORMAT, "2:39: 'half' is not a number"},
     {"parameter_nan", MSX_E_FORMAT, "'.nan' is not a number"},
-    {"parameter_is_list", MSX_E_FORMAT, "retain must be one value"},
+    {"parameter_is_nested_list", MSX_E_FORMAT, "2:40: a value of a list must be one value"},
+    {"gradient_empty", MSX_E_FORMAT, "2:39: an empty list"},
+    {"gradient_not_number", MSX_E_FORMAT, "2:43: 'half' is not a number"},
+    {"gradient_out_of_range", MSX_E_FORMAT, "2:39: 'retain' of ties is 2; use 0 to 1"},
+    {"filter_unknown_key", MSX_E_NOTFOUND, "unknown key 'filtr'; did you mean 'filter'?"},
+    {"filter_without_value", MSX_E_FORMAT, "2:40: a filter needs 'value: NUMBER'"},
+    {"filter_mixed", MSX_E_FORMAT, "a value with a filter must be a mapping"},
+    {"filter_behind_the_rest", MSX_E_FORMAT, "2:40: a value without a filter takes all tensors"},
+    {"filter_illegal", MSX_E_FORMAT, "filter 'a b': use 1 to 256 letters"},
+    {"filter_is_list", MSX_E_FORMAT, "filter must be one value"},
+    {"dtype_unknown", MSX_E_NOTFOUND, "2:8: unknown element type 'bf17'; did you mean 'bf16'?"},
+    {"dtype_whole_number", MSX_E_NOTFOUND, "unknown element type 'i8'"},
+    {"dtype_is_list", MSX_E_FORMAT, "2:8: dtype must be one value"},
+    {"base_is_list", MSX_E_FORMAT, "2:7: base must be one value"},
+    {"base_empty", MSX_E_FORMAT, "2:7: model 'base': the path must be 1 to 4095 bytes"},
+    {"base_control_character", MSX_E_FORMAT, "2:7: model 'base': the path must be"},
+    {"base_line_separator", MSX_E_FORMAT, "2:7: model 'base': the path must be"},
+    {"models_file_is_list", MSX_E_FORMAT, "2:13: a must be one value"},
+    {"models_base_in_mapping", MSX_E_FORMAT, "the base takes part in every plan"},
     {"parameter_dotted", MSX_E_FORMAT, "a dot in a parameter"},
     {"weight_without_model", MSX_E_FORMAT, "has a value for every model"},
     {"weight_of_unknown_model", MSX_E_NOTFOUND, "did you mean 'human'?"},
@@ -246,8 +355,8 @@ END_TEST
 START_TEST(memory_failures_are_returned) {
     static const char text[] =
         "medsamix: 1\nmodels: [a, b]\ndefine: {d: ['*.x', y]}\n"
-        "groups:\n  neck: {method: linear, weight: {a: 1, b: 0.5, base: 0}}\n"
-        "  '*': {method: ties, retain: 0.1}\n";
+        "base: 'x.pth'\ngroups:\n  neck: {method: linear, weight: {a: 1, b: [0.5, 1], base: 0}}\n"
+        "  '*': {method: ties, retain: [{filter: attn, value: 0.1}, {value: [0, 1]}]}\n";
     bool done = false;
     for (int64_t fail_at = 1; !done; fail_at++) {
         test_allocator a;
@@ -256,6 +365,8 @@ START_TEST(memory_failures_are_returned) {
         ck_assert_int_eq(msx_ctx_create(&ctx, &a.table), MSX_OK);
         msx_plan *p;
         msx_status status = msx_plan_parse(&p, ctx, text, strlen(text), "x");
+        if (status >= 0) status = msx_plan_set_folder(p, "folder");
+        if (status >= 0 && !msx_plan_file(p, "base")) status = MSX_E_NOMEM;
         if (status >= 0 && !msx_plan_text(p)) status = MSX_E_NOMEM;
         done = a.calls <= fail_at;
         ck_assert_int_eq(status, done ? MSX_OK : MSX_E_NOMEM);
@@ -274,6 +385,8 @@ int main(void) {
     tcase_add_test(t, a_plan_is_built_and_printed);
     tcase_add_test(t, wrong_values_are_refused);
     tcase_add_test(t, valid_files_are_read_and_print_the_same_again);
+    tcase_add_test(t, values_over_the_depth_and_filters_are_kept);
+    tcase_add_test(t, files_are_named_and_found_beside_the_plan);
     tcase_add_test(t, a_saved_plan_is_its_text);
     tcase_add_loop_test(t, every_fault_is_named_with_its_place, 0,
                         sizeof rejects / sizeof *rejects);

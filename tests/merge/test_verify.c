@@ -60,7 +60,8 @@ START_TEST(what_was_merged_is_equal_in_every_container_type_and_scheme) {
     static const char *const endings[] = {"pth", "safetensors"}, *const schemes[] = {"official",
                                                                                      "hf"};
     for (size_t i = 0; i < 16; i++) {
-        msx_save_options o = {sizeof o, types[i / 4], schemes[i % 2], NULL};
+        msx_save_options o = {
+            .struct_size = sizeof o, .dtype = types[i / 4], .scheme = schemes[i % 2]};
         merge(endings[i / 2 % 2], &o);
         msx_merge_check check = verify();
         ck_assert_int_eq(check.equal, 1);

@@ -13,15 +13,23 @@
 
 MSX_BEGIN_DECLS
 
+/** Does a hyperparameter belong to the default search space? */
+enum {
+    MSX_SEARCHED_NOT = 0,
+    MSX_SEARCHED = 1,            /**< between its bounds */
+    MSX_SEARCHED_FINE_TUNED = 2, /**< per model: within [0, 1], and of all models but the base */
+    MSX_SEARCHED_LOG = 3 /**< on a logarithmic scale; from 1e-6 of the maximum, if it may be 0 */
+};
+
 /** A hyperparameter of a method. */
 typedef struct msx_merge_param {
-    const char *name;  /**< "scaling"; per model: "weight", set as "weight.NAME" */
-    bool per_model;    /**< one value for every model, the base included */
-    bool search;       /**< belongs to the default search space */
-    double minimum;    /**< inclusive */
-    double maximum;    /**< inclusive */
-    double initial;    /**< the default; NaN: the method decides when it is not set */
-    const char *about; /**< one line of help */
+    const char *name;     /**< "scaling"; per model: "weight", set as "weight.NAME" */
+    bool per_model;       /**< one value for every model, the base included */
+    unsigned char search; /**< MSX_SEARCHED_NOT, ... */
+    double minimum;       /**< inclusive */
+    double maximum;       /**< inclusive */
+    double initial;       /**< the default; NaN: the method decides when it is not set */
+    const char *about;    /**< one line of help */
 } msx_merge_param;
 
 /** One tensor to merge. All arrays have `elements` values. */
