@@ -6,6 +6,13 @@
  * Coordinates are pixels of the original image, x to the right, y down, (0,0) the top-left pixel;
  * SAM's half-pixel shift is applied inside. g is the token grid's side, C the decoder width, S the
  * input side (64, 256 and 1024 for ViT-B, -L and -H).
+ *
+ * Several threads may work with one device and with one model at the same time, each with images,
+ * embeddings, prompts and predictions of its own; an embedding and a prediction may also be read by
+ * several. Every running call takes working memory of its own, which is kept for the calls after it. The
+ * bits are those of one thread. Calls on a GPU wait for each other. What changes a handle is for one
+ * thread alone, while no other one uses it: msx_model_update(), msx_device_set_precision(), and every
+ * _free.
  */
 #ifndef MEDSAMIX_MODEL_H
 #define MEDSAMIX_MODEL_H

@@ -2,8 +2,6 @@
 /* A model's weights: reading them from a checkpoint onto the device, and updating some of them. */
 #include "model/weights.h"
 
-#include "model/lanes.h"
-
 #include <stdatomic.h>
 #include <string.h>
 
@@ -48,9 +46,32 @@ float *msx__tensor_place(const msx_model *m, int64_t i) {
     return m->weights + m->offsets[i];
 }
 
+/* Work on a model's weights, during which nobody else uses it and it has a seat itself. `c` and
+ * `changed` are passed on. */
+typedef msx_status (*weights_fn)(msx_model *m, const msx_checkpoint *c, const uint8_t *changed);
+
+static msx_status at_seat(msx_model *m, weights_fn work, const msx_checkpoint *c,
+                          const uint8_t *changed) {
+    msx_device *device = m->device;
+    msx__seat *seat;
+    MSX_TRY(msx__seat_take(device, msx_ctx_threads(m->ctx), &seat));
+    m->device = &seat->device;
+    m->seat = seat;
+    msx_status status = work(m, c, changed);
+    m->device = device;
+    m->seat = NULL;
+    msx__seat_leave(device, seat);
+    return status;
+}
+
+static msx_status derive(msx_model *m, const msx_checkpoint *c, const uint8_t *changed) {
+    (void)c, (void)changed;
+    return msx__model_derive(m);
+}
+
 msx_status msx__model_renewed(msx_model *m) {
     renew(m);
-    return msx__model_derive(m);
+    return at_seat(m, derive, NULL, NULL);
 }
 
 static msx_status place_weights(msx_model *m) {
@@ -108,15 +129,19 @@ static msx_status read_weights(msx_model *m, const msx_checkpoint *c, const uint
     return status;
 }
 
-static msx_status build(msx_model *m, const msx_checkpoint *c) {
+static msx_status reread(msx_model *m, const msx_checkpoint *c, const uint8_t *changed) {
+    MSX_TRY(read_weights(m, c, changed));
+    return msx__model_derive(m);
+}
+
+static msx_status build(msx_model *m, const msx_checkpoint *c, const uint8_t *changed) {
     MSX_TRY(msx_arch_infer(&m->arch, m->ctx, c));
     read_sizes(m);
     MSX_TRY(place_weights(m));
     MSX_TRY(msx__model_bind(m));
     MSX_TRY(msx__model_place_derived(m));
     if (msx__device_is_low(m->device)) MSX_TRY(msx__model_place_low(m));
-    MSX_TRY(read_weights(m, c, NULL));
-    return msx__model_derive(m);
+    return reread(m, c, changed);
 }
 
 msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpoint *c,
@@ -130,12 +155,11 @@ msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpo
     if (!m) return MSX_E_NOMEM;
     m->ctx = device->ctx;
     m->device = device;
-    device->models++;
+    msx__seats_count(device, 1);
     m->preset = preset;
     renew(m);
     m->serial = m->stamp;
-    msx__device_threads(device);
-    msx_status status = build(m, c);
+    msx_status status = at_seat(m, build, c, NULL);
     if (status < 0) {
         msx_model_free(m);
         return status;
@@ -146,12 +170,10 @@ msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpo
 
 void msx_model_free(msx_model *m) {
     if (!m) return;
-    msx__lanes_free(m);
-    m->device->models--;
-    msx__device_release(m->device, m->weights);
-    msx__device_release(m->device, m->derived);
-    msx__device_release(m->device, m->low);
-    msx__device_release(m->device, m->work);
+    msx__seats_count(m->device, -1);
+    msx__seats_release(m->device, m->weights);
+    msx__seats_release(m->device, m->derived);
+    msx__seats_release(m->device, m->low);
     msx__free(m->ctx, m->offsets);
     msx__free(m->ctx, m->blocks);
     msx__free(m->ctx, m->two_way);
@@ -164,10 +186,8 @@ void msx_model_free(msx_model *m) {
 msx_status msx_model_update(msx_model *m, const msx_checkpoint *c, const uint8_t *changed) {
     if (!m) return MSX_E_ARG;
     if (!c) return msx__fail(m->ctx, MSX_E_ARG, "msx_model_update: NULL checkpoint");
-    msx__device_threads(m->device);
     renew(m);
-    MSX_TRY(read_weights(m, c, changed));
-    return msx__model_derive(m);
+    return at_seat(m, reread, c, changed);
 }
 
 const msx_arch *msx_model_arch(const msx_model *m) {
