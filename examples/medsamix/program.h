@@ -126,6 +126,29 @@ int outputs_check(program *p);
 /* Open the device of --device, with --precision checked against what it offers (device.c). */
 int program_device(program *p, msx_device **out);
 
+/* Load a model as --preset, --image-size and --positions say (model.c). */
+int program_model(program *p, msx_device *device, const char *path, msx_model **out);
+/* What --positions names, and whether it goes with --image-size: an exit code. */
+msx_positions program_positions(const program *p);
+int program_check_size(program *p);
+/* The line below a table that says what the model was run with. */
+void program_say_model(const program *p, const msx_model *m);
+
+/* Their entries for the tables of the verbs. */
+#define PROGRAM_SIZE_OPTIONS                                                                       \
+    {.name = "image-size",                                                                         \
+     .kind = OPTION_INT,                                                                           \
+     .lower = 1,                                                                                   \
+     .upper = 16384,                                                                               \
+     .argument = "N",                                                                              \
+     .help = "side of the network's input in pixels; tables of positions are resampled (the "      \
+             "checkpoint's)"},                                                                     \
+    {                                                                                              \
+        .name = "positions", .kind = OPTION_TEXT, .argument = "HOW",                               \
+        .choices = "bilinear|bicubic",                                                             \
+        .help = "how --image-size resamples pos_embed: bilinear or bicubic (bilinear)"             \
+    }
+
 /* ---- failing (errors.c) ---------------------------------------------------------------------------- */
 
 /* Exit code of a status. */

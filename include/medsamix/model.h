@@ -62,6 +62,27 @@ typedef struct msx_model msx_model;
 /** Load a model. The checkpoint may be freed afterwards. */
 MSX_API msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpoint *c,
                                   msx_preset preset);
+
+/** How to load; begin with MSX_MODEL_OPTIONS. */
+typedef struct msx_model_options {
+    size_t struct_size;
+    msx_preset preset;
+    int64_t image_size;      /**< side of the input in pixels, a multiple of the patch up to 16384;
+                                  0: the checkpoint's own */
+    msx_positions positions; /**< how pos_embed is resampled for another size */
+} msx_model_options;
+
+/** Preset "sam", the checkpoint's own input size. */
+#define MSX_MODEL_OPTIONS                                                                          \
+    { sizeof(msx_model_options), MSX_PRESET_SAM, 0, MSX_POSITIONS_BILINEAR }
+
+/** Load a model, for inputs of another size if so asked: its tables of positions are resampled as
+ *  msx_checkpoint_resize() does, also whenever msx_model_update() brings tables of the checkpoint's
+ *  size. Cost and resolution of logits go with the input: at half the side a quarter of the tokens, and
+ *  masks of half the resolution. msx_model_arch() is that of the other size.
+ *  @param o NULL for the defaults. */
+MSX_API msx_status msx_model_load_with(msx_model **out, msx_device *device, const msx_checkpoint *c,
+                                       const msx_model_options *o);
 MSX_API void msx_model_free(msx_model *m);
 MSX_API const msx_arch *msx_model_arch(const msx_model *m);
 MSX_API msx_preset msx_model_preset(const msx_model *m);

@@ -55,6 +55,8 @@ struct msx_model {
     msx_ctx *ctx;
     msx_device *device;
     msx_arch *arch;
+    msx_arch *source;        /* of checkpoints for another input size; NULL where there is none */
+    msx_positions positions; /* how tables of positions are resampled from it */
     msx_preset preset;
 
     int64_t image_size, patch, grid, tokens; /* tokens = N */
