@@ -7,7 +7,7 @@
 
 /* In the order of the help. */
 static const program_verb *const verbs[] = {
-    &verb_inspect, &verb_convert, &verb_diff,   &verb_merge,  &verb_segment,
+    &verb_inspect, &verb_convert, &verb_diff,   &verb_merge,  &verb_segment, &verb_generate,
     &verb_eval,    &verb_score,   &verb_search, &verb_report, &verb_doctor,
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

@@ -79,7 +79,7 @@ typedef struct program_verb {
 
 /* One file each; main.c lists them. */
 extern const program_verb verb_inspect, verb_convert, verb_diff, verb_merge, verb_segment,
-    verb_eval, verb_score, verb_search, verb_report, verb_doctor;
+    verb_generate, verb_eval, verb_score, verb_search, verb_report, verb_doctor;
 
 struct program {
     msx_ctx *ctx;
@@ -122,6 +122,8 @@ const char *option_value(const program *p, size_t i, const program_option **opti
 /* Every written file can be written and is neither another output nor an input: PROGRAM_DONE, or an
  * exit code (message printed) (outputs.c). */
 int outputs_check(program *p);
+/* Write a file, which appears under its name when complete: an exit code. */
+int output_write(program *p, const char *path, const void *bytes, size_t n);
 
 /* Open the device of --device, with --precision checked against what it offers (device.c). */
 int program_device(program *p, msx_device **out);

@@ -281,6 +281,30 @@ struct model : handle<msx_model, msx_model_free> {
     }
 };
 
+/** Masks of everything in an image. */
+struct masks : handle<msx_masks, msx_masks_free> {
+    using handle::handle;
+    static masks generate(const context &ctx, const model &m, const image &i,
+                          const msx_generate_options *options = nullptr) {
+        MSX_HPP_MAKE(masks, ctx, msx_masks_generate(&out, m, i, options));
+    }
+    int64_t count() const {
+        return msx_masks_count(get());
+    }
+    msx_mask_record record(const context &ctx, int64_t i) const {
+        msx_mask_record r = {};
+        r.struct_size = sizeof r;
+        ctx.check(msx_masks_record(get(), i, &r));
+        return r;
+    }
+    image mask(const context &ctx, int64_t i) const {
+        MSX_HPP_MAKE(image, ctx, msx_masks_image(&out, get(), i));
+    }
+    image labels(const context &ctx) const {
+        MSX_HPP_MAKE(image, ctx, msx_masks_labels(&out, get()));
+    }
+};
+
 struct space : handle<msx_space, msx_space_free> {
     using handle::handle;
     static space create(const context &ctx) {

@@ -92,6 +92,25 @@ static msx_status post_process_at(msx_image *image, const msx_prediction *p, msx
     return status;
 }
 
+/* A new image for it. */
+static msx_status new_image_at(msx_image **out, const msx_prediction *p, msx_device *d,
+                               int64_t prompt, int64_t mask, bool binary) {
+    const msx__extent *x = p->extents + prompt;
+    MSX_TRY(msx_image_create(out, p->ctx, x->width, x->height, 1,
+                             binary ? MSX_PIXEL_U8 : MSX_PIXEL_F32, NULL));
+    msx_status status = post_process_at(*out, p, d, prompt, mask, binary);
+    if (status < 0) {
+        msx_image_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+msx_status msx__prediction_map_at(msx_image **out, const msx_prediction *p, msx_device *seat,
+                                  int64_t prompt, int64_t mask) {
+    return new_image_at(out, p, seat, prompt, mask, false);
+}
+
 static msx_status post_process(msx_image **out, const msx_prediction *p, int64_t prompt,
                                int64_t mask, bool binary) {
     if (!p) return MSX_E_ARG;
@@ -101,22 +120,11 @@ static msx_status post_process(msx_image **out, const msx_prediction *p, int64_t
                          "mask %" PRId64 " of prompt %" PRId64 ": there are %" PRId64
                          " masks of %" PRId64 " prompts",
                          mask, prompt, p->masks, p->n);
-    const msx__extent *x = p->extents + prompt;
-    msx_image *image;
     msx__seat *seat;
-    MSX_TRY(msx_image_create(&image, p->ctx, x->width, x->height, 1,
-                             binary ? MSX_PIXEL_U8 : MSX_PIXEL_F32, NULL));
-    msx_status status = msx__seat_take(p->device, msx_ctx_threads(p->ctx), &seat);
-    if (status == MSX_OK) {
-        status = post_process_at(image, p, &seat->device, prompt, mask, binary);
-        msx__seat_leave(p->device, seat);
-    }
-    if (status < 0) {
-        msx_image_free(image);
-        return status;
-    }
-    *out = image;
-    return MSX_OK;
+    MSX_TRY(msx__seat_take(p->device, msx_ctx_threads(p->ctx), &seat));
+    msx_status status = new_image_at(out, p, &seat->device, prompt, mask, binary);
+    msx__seat_leave(p->device, seat);
+    return status;
 }
 
 msx_status msx_prediction_mask(msx_image **out, const msx_prediction *p, int64_t prompt,

@@ -47,10 +47,10 @@ class Reference(Sam):
 
     def sparse(self, box=None, points=()):
         """One prompt: box (4), points (x, y, label) -> (1, T, C)"""
-        tokens = [self.position((torch.tensor([x, y]) + 0.5) / self.side) + self.kind(int(label))
+        tokens = [self.position(((torch.tensor([x, y], dtype=torch.float64) + 0.5) / self.side).float()) + self.kind(int(label))
                   for x, y, label in points]
         if box is not None:
-            corners = (torch.tensor(box).view(2, 2) + 0.5) / self.side
+            corners = ((torch.tensor(box, dtype=torch.float64).view(2, 2) + 0.5) / self.side).float()
             tokens += [self.position(corners[i]) + self.kind(2 + i) for i in range(2)]
         elif tokens:
             tokens.append(self.t["prompt_encoder.not_a_point_embed.weight"][0])
