@@ -68,6 +68,16 @@ check-asan:
 check-workers: $(PROGRAM) $(B)/tests/search/test_store
 	@TRIALS=200 KILL_SECONDS=2 B=$(B) tests/run tests/search/test_workers.sh tests/search/test_postgres.sh
 
+#: make check-tsan    what threads share, under ThreadSanitizer (clang; its Archer knows OpenMP)
+TSAN_TESTS := $(addprefix build/tsan/tests/,core/test_core checkpoint/test_threads merge/test_merge_files \
+  merge/test_merger merge/test_verify model/test_sessions model/test_model model/test_embedding \
+  search/test_evaluator)
+.PHONY: check-tsan
+check-tsan:
+	+$(MAKE) $(TSAN_TESTS) B=build/tsan CC=clang OPENMP=-fopenmp=libomp NVCC= SANITIZE=-fsanitize=thread \
+	  CFLAGS="-O1 -g -Wno-unused-command-line-argument"
+	@tools/check-tsan $(TSAN_TESTS)
+
 #: make check-style   warnings as errors (gcc and clang), clang-format, folder arrows, SPDX lines
 .PHONY: check-style
 check-style:

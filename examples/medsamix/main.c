@@ -7,9 +7,9 @@
 
 /* In the order of the help. */
 static const program_verb *const verbs[] = {
-    &verb_inspect, &verb_convert, &verb_diff,   &verb_merge,      &verb_segment,
-    &verb_eval,    &verb_score,   &verb_search, &verb_ask,        &verb_tell,
-    &verb_best,    &verb_front,   &verb_report, &verb_experiment, &verb_doctor,
+    &verb_inspect, &verb_convert, &verb_diff,       &verb_merge,  &verb_segment, &verb_generate,
+    &verb_eval,    &verb_score,   &verb_search,     &verb_ask,    &verb_tell,    &verb_best,
+    &verb_front,   &verb_report,  &verb_experiment, &verb_doctor,
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 

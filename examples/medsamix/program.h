@@ -80,8 +80,8 @@ typedef struct program_verb {
 
 /* One file each; main.c lists them. */
 extern const program_verb verb_inspect, verb_convert, verb_diff, verb_merge, verb_segment,
-    verb_eval, verb_score, verb_search, verb_ask, verb_tell, verb_best, verb_front, verb_report,
-    verb_experiment, verb_doctor;
+    verb_generate, verb_eval, verb_score, verb_search, verb_ask, verb_tell, verb_best, verb_front,
+    verb_report, verb_experiment, verb_doctor;
 
 struct program {
     msx_ctx *ctx;
@@ -126,10 +126,35 @@ const char *option_value(const program *p, size_t i, const program_option **opti
 int outputs_check(program *p);
 /* The same of an input that only the verb knows of. */
 int outputs_check_input(program *p, const char *input);
+/* Write a file, which appears under its name when complete: an exit code. */
+int output_write(program *p, const char *path, const void *bytes, size_t n);
 
 /* Open the device of --device, with --precision checked against what it offers (device.c). */
 int program_device(program *p, msx_device **out);
 int program_device_named(program *p, const char *name, msx_device **out);
+
+/* Load a model as --preset, --image-size and --positions say (model.c). */
+int program_model(program *p, msx_device *device, const char *path, msx_model **out);
+/* What --positions names, and whether it goes with --image-size: an exit code. */
+msx_positions program_positions(const program *p);
+int program_check_size(program *p);
+/* The line below a table that says what the model was run with. */
+void program_say_model(const program *p, const msx_model *m);
+
+/* Their entries for the tables of the verbs. */
+#define PROGRAM_SIZE_OPTIONS                                                                       \
+    {.name = "image-size",                                                                         \
+     .kind = OPTION_INT,                                                                           \
+     .lower = 1,                                                                                   \
+     .upper = 16384,                                                                               \
+     .argument = "N",                                                                              \
+     .help = "side of the network's input in pixels; tables of positions are resampled (the "      \
+             "checkpoint's)"},                                                                     \
+    {                                                                                              \
+        .name = "positions", .kind = OPTION_TEXT, .argument = "HOW",                               \
+        .choices = "bilinear|bicubic",                                                             \
+        .help = "how --image-size resamples pos_embed: bilinear or bicubic (bilinear)"             \
+    }
 
 /* ---- failing (errors.c) ---------------------------------------------------------------------------- */
 

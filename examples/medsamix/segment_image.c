@@ -156,12 +156,12 @@ static int report(job *j) {
             json_array_append_new(pixels,
                                   json_integer(canvas_count(&j->canvas, (uint16_t)(i + 1))));
         }
-        return program_json(p,
-                            json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "model",
-                                      option_text(p, "model"), "image", option_text(p, "image"),
-                                      "preset", msx_preset_name(msx_model_preset(j->s->model)),
-                                      "output", option_text(p, "output"), "prompts", (json_int_t)n,
-                                      "iou", ious, "mask", chosen, "pixels", pixels));
+        return program_json(p, json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o}", "model",
+                                         option_text(p, "model"), "image", option_text(p, "image"),
+                                         "preset", msx_preset_name(msx_model_preset(j->s->model)),
+                                         "image_size", (json_int_t)j->s->size, "output",
+                                         option_text(p, "output"), "prompts", (json_int_t)n, "iou",
+                                         ious, "mask", chosen, "pixels", pixels));
     }
     if (p->quiet) return PROGRAM_DONE;
     static const char *const heads[] = {">prompt", ">mask", ">predicted IoU", ">pixels"};
@@ -175,7 +175,7 @@ static int report(job *j) {
     }
     int code = table_print(p, t);
     table_free(t);
-    if (!code) printf("\npreset '%s'\n", msx_preset_name(msx_model_preset(j->s->model)));
+    if (!code) program_say_model(p, j->s->model);
     return code;
 }
 

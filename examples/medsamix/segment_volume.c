@@ -139,7 +139,7 @@ static int report_table(job *j) {
     }
     int code = table_print(p, t);
     table_free(t);
-    if (!code) printf("\npreset '%s'\n", msx_preset_name(msx_model_preset(j->s->model)));
+    if (!code) program_say_model(p, j->s->model);
     return code;
 }
 
@@ -159,10 +159,11 @@ static int report_json(job *j) {
                                         x.last < 0 ? json_null() : json_integer(x.last)));
     }
     const char axis[2] = {"ijk"[msx_slices_axis(j->image)], 0};
-    return program_json(p, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "model",
+    return program_json(p, json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:s, s:I, s:I, s:o}", "model",
                                      option_text(p, "model"), "image", option_text(p, "image"),
                                      "preset", msx_preset_name(msx_model_preset(j->s->model)),
-                                     "output", option_text(p, "output"), "axis", axis, "propagate",
+                                     "image_size", (json_int_t)j->s->size, "output",
+                                     option_text(p, "output"), "axis", axis, "propagate",
                                      option_or(p, "propagate", "none"), "slices",
                                      (json_int_t)msx_segmentation_slices(j->result), "prompts",
                                      (json_int_t)prompts, "labels", labels));

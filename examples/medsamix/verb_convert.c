@@ -28,6 +28,7 @@ static const program_option options[] = {
      .kind = OPTION_DOUBLE,
      .argument = "A",
      .help = "scale of the LoRA weights, which the file does not say (1)"},
+    PROGRAM_SIZE_OPTIONS,
     {0},
 };
 
@@ -38,10 +39,32 @@ static msx_dtype dtype_of(const char *name) {
     return MSX_DTYPE_F32;
 }
 
+/* What the file becomes in memory, replacing *c, before it is written. */
+static msx_status transform(program *p, msx_checkpoint **c) {
+    msx_checkpoint *made = NULL;
+    msx_status status = MSX_OK;
+    if (option_given(p, "fold-lora")) {
+        status = msx_checkpoint_fold_lora(&made, *c, option_double(p, "lora-alpha", 1));
+        if (status < 0) return status;
+        msx_checkpoint_free(*c);
+        *c = made;
+    }
+    if (option_given(p, "image-size")) {
+        status =
+            msx_checkpoint_resize(&made, *c, option_int(p, "image-size", 0), program_positions(p));
+        if (status < 0) return status;
+        msx_checkpoint_free(*c);
+        *c = made;
+    }
+    return status;
+}
+
 static int run(program *p) {
     const char *from = p->arguments[0], *to = p->arguments[1];
     if (option_given(p, "lora-alpha") && !option_given(p, "fold-lora"))
         return program_usage(p, "--lora-alpha goes with --fold-lora");
+    int code = program_check_size(p);
+    if (code) return code;
     msx_save_options save = {.struct_size = sizeof save};
     save.dtype = dtype_of(option_or(p, "dtype", "f32"));
     save.scheme = option_or(p, "names", "official");
@@ -58,15 +81,9 @@ static int run(program *p) {
     char container[32];
     snprintf(container, sizeof container, "%s", msx_checkpoint_container(c));
     int64_t tensors = msx_checkpoint_count(c) - dropped;
-    if (option_given(p, "fold-lora")) {
-        msx_checkpoint *folded;
-        status = msx_checkpoint_fold_lora(&folded, c, option_double(p, "lora-alpha", 1));
-        msx_checkpoint_free(c);
-        if (status < 0) return program_status(p, status);
-        c = folded;
-        tensors = msx_checkpoint_count(c);
-    }
-    status = msx_checkpoint_save(c, to, &save);
+    status = transform(p, &c);
+    if (msx_checkpoint_path(c)[0] == 0) tensors = msx_checkpoint_count(c); /* in memory */
+    if (status >= 0) status = msx_checkpoint_save(c, to, &save);
     msx_checkpoint_free(c);
     if (status < 0) return program_status(p, status);
     if (p->json)
@@ -86,7 +103,8 @@ const program_verb verb_convert = {
     .name = "convert",
     .summary = "write a checkpoint in another container, naming or element type",
     .synopsis = "IN OUT [--names official|hf] [--dtype f32|f16|bf16|f64]\n"
-                "                [--shard-size MB] [--fold-lora [--lora-alpha A]]",
+                "                [--shard-size MB] [--fold-lora [--lora-alpha A]]\n"
+                "                [--image-size N]",
     .about =
         "Reads a torch file (.pth, .pt; zip or legacy; nothing in it is executed) or\n"
         "safetensors, or the index of safetensors shards. The ending of OUT chooses what is written:\n"

@@ -41,17 +41,14 @@ static bool has_rows(const msx_score *score, const char *task) {
     return false;
 }
 
-static msx_status score_model(scoring *s, size_t index, const char *file) {
+static int score_model(scoring *s, size_t index, const char *file) {
     program *p = s->p;
-    msx_checkpoint *c = NULL;
-    msx_model *model = NULL;
+    msx_model *model;
     msx_score *score = NULL;
-    msx_preset preset;
     int64_t rows = rows_of(s);
-    msx_status status = msx_preset_find(&preset, p->ctx, option_or(p, "preset", "sam"));
-    if (status >= 0) status = msx_checkpoint_open(&c, p->ctx, file);
-    if (status >= 0) status = msx_model_load(&model, s->device, c, preset);
-    if (status >= 0) status = msx_evaluator_run(&score, s->evaluator, model);
+    int code = program_model(p, s->device, file, &model);
+    if (code) return code;
+    msx_status status = msx_evaluator_run(&score, s->evaluator, model);
     for (int64_t t = 0; status >= 0 && t < rows; t++) {
         const char *task = msx_evaluator_task(s->evaluator, t); /* NULL: the mean */
         msx_summary *summary = &s->summaries[(int64_t)index * rows + t];
@@ -62,8 +59,7 @@ static msx_status score_model(scoring *s, size_t index, const char *file) {
     }
     msx_score_free(score);
     msx_model_free(model);
-    msx_checkpoint_free(c);
-    return status;
+    return program_status(p, status);
 }
 
 static int prepare(scoring *s) {
@@ -171,7 +167,7 @@ static int score_all(scoring *s) {
     for (size_t i = 0; !code && i < s->n_models; i++) {
         const char *name, *file;
         code = option_pair(s->p, "model", i, &name, &file);
-        if (!code) code = program_status(s->p, score_model(s, i, file));
+        if (!code) code = score_model(s, i, file);
     }
     if (code) return code;
     return s->p->json ? print_json(s) : print_table(s);
@@ -204,6 +200,7 @@ static const program_option options[] = {
      .kind = OPTION_FLAG,
      .help = "show the intervals of more than 4 models too"},
     DATASETS_OPTIONS,
+    PROGRAM_SIZE_OPTIONS,
     {0},
 };
 

@@ -138,17 +138,10 @@ static int check_options(program *p) {
 
 static int run(program *p) {
     msx_device *device = NULL;
-    msx_checkpoint *weights = NULL;
     segmenter s = {.p = p, .multimask = option_given(p, "multimask")};
-    msx_preset preset = MSX_PRESET_SAM;
     int code = check_options(p);
-    if (!code)
-        code = program_status(p, msx_preset_find(&preset, p->ctx, option_or(p, "preset", "sam")));
     if (!code) code = program_device(p, &device);
-    if (!code)
-        code = program_status(p, msx_checkpoint_open(&weights, p->ctx, option_text(p, "model")));
-    if (!code) code = program_status(p, msx_model_load(&s.model, device, weights, preset));
-    msx_checkpoint_free(weights);
+    if (!code) code = program_model(p, device, option_text(p, "model"), &s.model);
     if (!code) {
         const msx_arch *arch = msx_model_arch(s.model);
         s.size = msx_arch_get(arch, MSX_ARCH_IMAGE_SIZE);
@@ -248,6 +241,7 @@ static const program_option options[] = {
      .argument = "NAME",
      .choices = PROGRAM_PRESETS,
      .help = "preprocessing that the model was trained with: " PROGRAM_PRESETS " (sam)"},
+    PROGRAM_SIZE_OPTIONS,
     {.name = "intensity",
      .kind = OPTION_TEXT,
      .argument = "RULE",

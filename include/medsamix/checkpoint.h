@@ -117,6 +117,25 @@ MSX_API msx_status msx_checkpoint_set_meta(msx_checkpoint *c, const char *key, c
 MSX_API msx_status msx_checkpoint_fold_lora(msx_checkpoint **out, const msx_checkpoint *c,
                                             double alpha);
 
+/** How tables of positions are made for another input size: PyTorch's interpolate, align_corners False,
+ *  no antialiasing. It is about image_encoder.pos_embed; the tables of relative position of global
+ *  blocks are always resampled linearly, as get_rel_pos of segment-anything does, and those of windows
+ *  stay. */
+typedef enum msx_positions {
+    MSX_POSITIONS_BILINEAR = 1, /**< as SAMed and what followed it */
+    MSX_POSITIONS_BICUBIC = 2   /**< as vision transformers usually */
+} msx_positions;
+
+/** A SAM for inputs of another size, in memory, float32: its tables of positions are resampled, all else is
+ *  copied; tensors that are none of a SAM are left out. What the network learned at one size it does
+ *  worse at another; fine-tuning there is what repairs it.
+ *  @param image_size side of the input in pixels, a multiple of the patch, up to 16384.
+ *  @return MSX_E_ARG; MSX_E_SHAPE when `c` is no SAM; MSX_E_UNSUPPORTED when the grid would be as wide as
+ *  a window, so that shapes no longer tell the two kinds of blocks apart (msx_model_load_with()
+ *  does that); MSX_E_NOMEM, MSX_E_CANCELLED. */
+MSX_API msx_status msx_checkpoint_resize(msx_checkpoint **out, const msx_checkpoint *c,
+                                         int64_t image_size, msx_positions how);
+
 /** How to write. Zero-initialise and set struct_size; 0 and NULL choose the default. */
 typedef struct msx_save_options {
     size_t struct_size;

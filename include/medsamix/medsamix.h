@@ -11,6 +11,7 @@
 #include <medsamix/base.h>
 #include <medsamix/checkpoint.h>
 #include <medsamix/ctx.h>
+#include <medsamix/generate.h>
 #include <medsamix/image.h>
 #include <medsamix/merge.h>
 #include <medsamix/metrics.h>

@@ -115,6 +115,11 @@ struct checkpoint : handle<msx_checkpoint, msx_checkpoint_free> {
     static checkpoint create(const context &ctx) {
         MSX_HPP_MAKE(checkpoint, ctx, msx_checkpoint_create(&out, ctx));
     }
+    /** The same network for inputs of another size. */
+    checkpoint resize(const context &ctx, int64_t image_size,
+                      msx_positions how = MSX_POSITIONS_BILINEAR) const {
+        MSX_HPP_MAKE(checkpoint, ctx, msx_checkpoint_resize(&out, get(), image_size, how));
+    }
     void save(const context &ctx, const std::string &path,
               const msx_save_options *options = nullptr) const {
         ctx.check(msx_checkpoint_save(get(), path.c_str(), options));
@@ -231,6 +236,11 @@ struct prompts : handle<msx_prompts, msx_prompts_free> {
         ctx_->check(msx_prompts_point(get(), x, y, label));
         return *this;
     }
+    /** Logits of an earlier prediction, side x side. */
+    prompts &mask(const float *logits, int64_t n) {
+        ctx_->check(msx_prompts_mask(get(), logits, n));
+        return *this;
+    }
 
   private:
     const context *ctx_;
@@ -252,6 +262,10 @@ struct model : handle<msx_model, msx_model_free> {
                       msx_preset preset = MSX_PRESET_SAM) {
         MSX_HPP_MAKE(model, ctx, msx_model_load(&out, d, c, preset));
     }
+    static model load(const context &ctx, const device &d, const checkpoint &c,
+                      const msx_model_options &options) {
+        MSX_HPP_MAKE(model, ctx, msx_model_load_with(&out, d, c, &options));
+    }
     embedding encode(const context &ctx, const image &i) const {
         const msx_image *images[] = {i.get()};
         MSX_HPP_MAKE(embedding, ctx, msx_model_encode(&out, get(), images, 1));
@@ -264,6 +278,30 @@ struct model : handle<msx_model, msx_model_free> {
     }
     prediction predict(const context &ctx, const embedding &e, const prompts &p) const {
         MSX_HPP_MAKE(prediction, ctx, msx_model_predict(&out, get(), e, p));
+    }
+};
+
+/** Masks of everything in an image. */
+struct masks : handle<msx_masks, msx_masks_free> {
+    using handle::handle;
+    static masks generate(const context &ctx, const model &m, const image &i,
+                          const msx_generate_options *options = nullptr) {
+        MSX_HPP_MAKE(masks, ctx, msx_masks_generate(&out, m, i, options));
+    }
+    int64_t count() const {
+        return msx_masks_count(get());
+    }
+    msx_mask_record record(const context &ctx, int64_t i) const {
+        msx_mask_record r = {};
+        r.struct_size = sizeof r;
+        ctx.check(msx_masks_record(get(), i, &r));
+        return r;
+    }
+    image mask(const context &ctx, int64_t i) const {
+        MSX_HPP_MAKE(image, ctx, msx_masks_image(&out, get(), i));
+    }
+    image labels(const context &ctx) const {
+        MSX_HPP_MAKE(image, ctx, msx_masks_labels(&out, get()));
     }
 };
 

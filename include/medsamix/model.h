@@ -6,6 +6,13 @@
  * Coordinates are pixels of the original image, x to the right, y down, (0,0) the top-left pixel;
  * SAM's half-pixel shift is applied inside. g is the token grid's side, C the decoder width, S the
  * input side (64, 256 and 1024 for ViT-B, -L and -H).
+ *
+ * Several threads may work with one device and with one model at the same time, each with images,
+ * embeddings, prompts and predictions of its own; an embedding and a prediction may also be read by
+ * several. Every running call takes working memory of its own, which is kept for the calls after it. The
+ * bits are those of one thread. Calls on a GPU wait for each other. What changes a handle is for one
+ * thread alone, while no other one uses it: msx_model_update(), msx_device_set_precision(), and every
+ * _free.
  */
 #ifndef MEDSAMIX_MODEL_H
 #define MEDSAMIX_MODEL_H
@@ -55,6 +62,27 @@ typedef struct msx_model msx_model;
 /** Load a model. The checkpoint may be freed afterwards. */
 MSX_API msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpoint *c,
                                   msx_preset preset);
+
+/** How to load; begin with MSX_MODEL_OPTIONS. */
+typedef struct msx_model_options {
+    size_t struct_size;
+    msx_preset preset;
+    int64_t image_size;      /**< side of the input in pixels, a multiple of the patch up to 16384;
+                                  0: the checkpoint's own */
+    msx_positions positions; /**< how pos_embed is resampled for another size */
+} msx_model_options;
+
+/** Preset "sam", the checkpoint's own input size. */
+#define MSX_MODEL_OPTIONS                                                                          \
+    { sizeof(msx_model_options), MSX_PRESET_SAM, 0, MSX_POSITIONS_BILINEAR }
+
+/** Load a model, for inputs of another size if so asked: its tables of positions are resampled as
+ *  msx_checkpoint_resize() does, also whenever msx_model_update() brings tables of the checkpoint's
+ *  size. Cost and resolution of logits go with the input: at half the side a quarter of the tokens, and
+ *  masks of half the resolution. msx_model_arch() is that of the other size.
+ *  @param o NULL for the defaults. */
+MSX_API msx_status msx_model_load_with(msx_model **out, msx_device *device, const msx_checkpoint *c,
+                                       const msx_model_options *o);
 MSX_API void msx_model_free(msx_model *m);
 MSX_API const msx_arch *msx_model_arch(const msx_model *m);
 MSX_API msx_preset msx_model_preset(const msx_model *m);

@@ -2,6 +2,7 @@
 /* Inferring the architecture of a SAM: sizes from a few tensors, then every tensor against the
  * table. */
 #include "checkpoint/arch_internal.h"
+#include "checkpoint/positions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,6 +276,50 @@ msx_status msx_arch_infer(msx_arch **out, msx_ctx *ctx, const msx_checkpoint *c)
         return status;
     }
     *out = a;
+    return MSX_OK;
+}
+
+/* ---- another input size --------------------------------------------------------------------- */
+
+enum { MOST_PIXELS = 1 << 14 };
+
+static msx_status resize(msx_arch *to, const msx_arch *a, int64_t grid) {
+    int64_t depth = a->sizes.value[MSX__DEPTH];
+    to->sizes = a->sizes;
+    to->sizes.value[MSX__S] = grid;
+    to->sizes.rel = msx__alloc(to->ctx, (size_t)depth, sizeof *to->sizes.rel);
+    if (!to->sizes.rel) return MSX_E_NOMEM;
+    for (int64_t b = 0; b < depth; b++)
+        to->sizes.rel[b] = msx_arch_is_global(a, b) ? 2 * grid - 1 : a->sizes.rel[b];
+    MSX_TRY(msx__arch_list(to->ctx, &to->sizes, &to->tensors, &to->n));
+    for (int64_t i = 0; i < to->n; i++) {
+        int64_t elements;
+        if (!msx__product(to->tensors[i].dims, to->tensors[i].rank, &elements) ||
+            !msx__add(to->parameters, elements, &to->parameters))
+            return msx__fail(to->ctx, MSX_E_ARG, "a grid of %" PRId64 " tokens is too large", grid);
+    }
+    return MSX_OK;
+}
+
+msx_status msx__arch_resize(msx_arch **out, const msx_arch *a, int64_t image_size) {
+    int64_t patch = a->sizes.value[MSX__P];
+    *out = NULL;
+    if (image_size < 1 || image_size % patch || image_size > MOST_PIXELS)
+        return msx__fail(a->ctx, MSX_E_ARG,
+                         "an input of %" PRId64 " pixels: give a multiple of the patch of %" PRId64
+                         " pixels, up to %d",
+                         image_size, patch, (int)MOST_PIXELS);
+    msx_arch *to = msx__calloc(a->ctx, 1, sizeof *to);
+    if (!to) return MSX_E_NOMEM;
+    to->ctx = a->ctx;
+    to->window = a->window;
+    to->extra = a->extra;
+    msx_status status = resize(to, a, image_size / patch);
+    if (status < 0) {
+        msx_arch_free(to);
+        return status;
+    }
+    *out = to;
     return MSX_OK;
 }
 

@@ -43,6 +43,7 @@ msx_status msx_ctx_create(msx_ctx **out, const msx_allocator *allocator) {
     ctx->allocator = a;
     memcpy(ctx->limits, default_limits, sizeof ctx->limits);
     atomic_init(&ctx->cancelled, 0);
+    atomic_init(&ctx->lost, false);
     pthread_mutex_init(&ctx->lock, NULL);
     pthread_mutexattr_t recursive;
     pthread_mutexattr_init(&recursive);
@@ -56,10 +57,7 @@ msx_status msx_ctx_create(msx_ctx **out, const msx_allocator *allocator) {
 
 void msx_ctx_free(msx_ctx *ctx) {
     if (!ctx) return;
-    for (msx__error_slot *s = ctx->errors, *next; s; s = next) {
-        next = s->next;
-        msx__free(ctx, s);
-    }
+    msx__error_slots_free(ctx);
     for (int i = 0; i < MSX__REGISTRIES; i++) msx__free(ctx, ctx->registries[i].entries);
     pthread_mutex_destroy(&ctx->lock);
     pthread_mutex_destroy(&ctx->registry_lock);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #define MSX__ERROR_TEXT 2048
+#define MSX__RESERVED   4 /* error slots that need no memory */
 #define MSX__N_LIMITS   7 /* index 0 unused */
 
 typedef struct msx__error_slot {
@@ -41,10 +42,15 @@ struct msx_ctx {
     atomic_int cancelled;          /* lock-free, so that signal handlers may set it */
     pthread_mutex_t lock;          /* of the members below */
     pthread_mutex_t registry_lock; /* recursive: registering built-ins registers */
-    pthread_mutex_t voice;    /* recursive; one call of the log or progress receiver at a time */
-    msx__error_slot *errors;  /* newest first, one per thread that ever failed */
-    msx__error_slot fallback; /* used when a slot cannot be allocated */
+    pthread_mutex_t voice;   /* recursive; one call of the log or progress receiver at a time */
+    msx__error_slot *errors; /* newest first, one per thread that ever failed */
+    msx__error_slot reserve[MSX__RESERVED]; /* for threads whose slot cannot be allocated */
+    int reserved;                           /* taken of them */
+    atomic_bool lost;                       /* more threads failed so; all are told the same */
     msx__registry registries[MSX__REGISTRIES];
 };
+
+/* Release the slots of all threads (error.c). */
+void msx__error_slots_free(msx_ctx *ctx);
 
 #endif

@@ -35,8 +35,11 @@ const char *msx_status_name(msx_status status) {
     return "unknown status";
 }
 
-/* The calling thread's slot. With `create`, one is made when missing; when that fails all such
- * threads share the fallback, so that reporting an error never needs memory. */
+/* What a thread without a slot is told after slots ran out. */
+static const char lost_text[] = "out of memory";
+
+/* The calling thread's slot, or NULL. With `create`, one is made when missing, without memory from a
+ * small reserve, so that reporting an error needs none. */
 static msx__error_slot *slot_of_thread(msx_ctx *ctx, bool create) {
     pthread_t self = pthread_self();
     pthread_mutex_lock(&ctx->lock);
@@ -44,6 +47,7 @@ static msx__error_slot *slot_of_thread(msx_ctx *ctx, bool create) {
     while (s && !pthread_equal(s->thread, self)) s = s->next;
     if (!s && create) {
         s = ctx->allocator.alloc(sizeof *s, ctx->allocator.payload);
+        if (!s && ctx->reserved < MSX__RESERVED) s = &ctx->reserve[ctx->reserved++];
         if (s) {
             s->thread = self;
             s->status = MSX_OK;
@@ -51,11 +55,19 @@ static msx__error_slot *slot_of_thread(msx_ctx *ctx, bool create) {
             s->next = ctx->errors;
             ctx->errors = s;
         } else {
-            s = &ctx->fallback;
+            atomic_store(&ctx->lost, true);
         }
     }
     pthread_mutex_unlock(&ctx->lock);
-    return s ? s : &ctx->fallback;
+    return s;
+}
+
+void msx__error_slots_free(msx_ctx *ctx) {
+    const msx__error_slot *reserve = ctx->reserve;
+    for (msx__error_slot *s = ctx->errors, *next; s; s = next) {
+        next = s->next;
+        if (s < reserve || s >= reserve + MSX__RESERVED) msx__free(ctx, s);
+    }
 }
 
 msx_status msx__vfail(msx_ctx *ctx, msx_status status, const char *format, va_list args) {
@@ -67,6 +79,7 @@ msx_status msx__vfail(msx_ctx *ctx, msx_status status, const char *format, va_li
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < 32 || *c == 127) *c = '?';
     msx__error_slot *s = slot_of_thread(ctx, true);
+    if (!s) return status;
     s->status = status;
     memcpy(s->text, text, sizeof text);
     return status;
@@ -105,16 +118,21 @@ msx_status msx__unknown(msx_ctx *ctx, const char *what, const char *word, const 
 }
 
 const char *msx_ctx_error(const msx_ctx *ctx) {
-    return ctx ? slot_of_thread((msx_ctx *)ctx, false)->text : "";
+    if (!ctx) return "";
+    const msx__error_slot *s = slot_of_thread((msx_ctx *)ctx, false);
+    return s ? s->text : atomic_load(&((msx_ctx *)ctx)->lost) ? lost_text : "";
 }
 
 msx_status msx_ctx_error_status(const msx_ctx *ctx) {
-    return ctx ? slot_of_thread((msx_ctx *)ctx, false)->status : MSX_OK;
+    if (!ctx) return MSX_OK;
+    const msx__error_slot *s = slot_of_thread((msx_ctx *)ctx, false);
+    return s ? s->status : atomic_load(&((msx_ctx *)ctx)->lost) ? MSX_E_NOMEM : MSX_OK;
 }
 
 void msx_ctx_clear_error(msx_ctx *ctx) {
     if (!ctx) return;
     msx__error_slot *s = slot_of_thread(ctx, false);
+    if (!s) return;
     s->status = MSX_OK;
     s->text[0] = 0;
 }

@@ -40,6 +40,24 @@ static void stretch(msx_image *image) {
     }
 }
 
+static msx_status check_type(msx_ctx *ctx, const msx_image *image) {
+    if (image->type != MSX_PIXEL_U8)
+        return msx__fail(ctx, MSX_E_ARG,
+                         "the network takes 8-bit images; apply msx_image_window() "
+                         "to 16-bit and float ones");
+    return MSX_OK;
+}
+
+msx_status msx__preset_whole(msx_image **out, msx__preset *rest, const msx__preset *p,
+                             const msx_image *image) {
+    MSX_TRY(check_type(image->ctx, image));
+    MSX_TRY(colours(out, image, image->channels < 3 ? 1 : 3));
+    if (p->stretch) stretch(*out);
+    *rest = *p;
+    rest->stretch = false;
+    return MSX_OK;
+}
+
 /* Longest side to `size`; (x - mean) / std in float32; zeros right and below, after normalising. */
 static msx_status longest_side(msx_image **resized, const msx__preset *preset,
                                const msx_image *image, int64_t size, float *input) {
@@ -54,8 +72,8 @@ static msx_status longest_side(msx_image **resized, const msx__preset *preset,
                          "column left at a longest side of %" PRId64 "; crop it",
                          image->width, image->height, size);
     msx_image *plain;
-    MSX_TRY(colours(&plain, image, image->channels < 3 ? 1 : 3));
-    if (preset->stretch) stretch(plain);
+    msx__preset rest;
+    MSX_TRY(msx__preset_whole(&plain, &rest, preset, image));
     msx_status status = msx__resize_pillow(resized, plain, width, height);
     msx_image_free(plain);
     MSX_TRY(status);
@@ -117,12 +135,16 @@ msx_status msx_preprocess(msx_ctx *ctx, msx_preset preset, const msx_image *imag
                           msx_image **resized) {
     if (resized) *resized = NULL;
     if (!ctx || !image || !input) return msx__fail(ctx, MSX_E_ARG, "msx_preprocess: NULL argument");
-    if (image->type != MSX_PIXEL_U8)
-        return msx__fail(ctx, MSX_E_ARG,
-                         "the network takes 8-bit images; apply msx_image_window() "
-                         "to 16-bit and float ones");
     const msx__preset *p = msx__preset_get(preset);
     if (!p) return msx__fail(ctx, MSX_E_ARG, "preset %d is unknown", (int)preset);
+    return msx__preset_apply(ctx, p, image, size, input, resized_width, resized_height, resized);
+}
+
+msx_status msx__preset_apply(msx_ctx *ctx, const msx__preset *p, const msx_image *image,
+                             int64_t size, float *input, int64_t *resized_width,
+                             int64_t *resized_height, msx_image **resized) {
+    if (resized) *resized = NULL;
+    MSX_TRY(check_type(ctx, image));
     if (size < 1 || size > 1 << 14)
         return msx__fail(ctx, MSX_E_ARG, "input size %" PRId64 " is outside 1 to 16384", size);
     msx_image *small = NULL;

@@ -37,4 +37,14 @@ typedef struct msx__preset {
 /* NULL when unknown. */
 const msx__preset *msx__preset_get(msx_preset preset);
 
+/* msx_preprocess() by a preset that need not be one of the table. */
+msx_status msx__preset_apply(msx_ctx *ctx, const msx__preset *p, const msx_image *image,
+                             int64_t size, float *input, int64_t *resized_width,
+                             int64_t *resized_height, msx_image **resized);
+
+/* For parts of an image: its colours (1 or 3 channels, 8 bit) as the preset makes them from the whole of
+ * it, and the preset that is then left to apply to a part. */
+msx_status msx__preset_whole(msx_image **out, msx__preset *rest, const msx__preset *p,
+                             const msx_image *image);
+
 #endif

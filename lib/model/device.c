@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Devices by name. */
-#include "model/device.h"
+#include "model/seats.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +41,7 @@ static msx_status find_kernels(msx_device *d, int *index) {
 
 static msx_status start(msx_device *d) {
     int index;
+    MSX_TRY(msx__seats_create(d));
     MSX_TRY(find_kernels(d, &index));
     msxk_memory memory = msx__device_memory(d->ctx);
     int code = d->k->open(&d->dev, index, msx_ctx_threads(d->ctx), &memory);
@@ -67,6 +68,7 @@ msx_status msx_device_open(msx_device **out, msx_ctx *ctx, const char *name) {
 
 void msx_device_free(msx_device *d) {
     if (!d) return;
+    msx__seats_free(d);
     if (d->k) d->k->close(d->dev);
     msx__plugin_close(d->library);
     msx__free(d->ctx, d);
@@ -96,13 +98,14 @@ msx_status msx_device_set_precision(msx_device *d, msx_precision precision) {
     if (!d) return MSX_E_ARG;
     if (!msx_precision_name(precision))
         return msx__fail(d->ctx, MSX_E_ARG, "precision %d is unknown", (int)precision);
-    if (d->models)
+    if (msx__seats_models(d))
         return msx__fail(d->ctx, MSX_E_ARG,
                          "device %s: the precision is chosen before models are loaded", d->name);
     if (d->k->set_precision(d->dev, (int)precision) != MSXK_OK)
         return msx__fail(d->ctx, MSX_E_UNSUPPORTED, "device %s does not offer %s: %s", d->name,
                          msx_precision_name(precision), d->k->error(d->dev));
     d->precision = precision;
+    msx__seats_renew(d);
     return MSX_OK;
 }
 
@@ -150,8 +153,4 @@ msx_status msx__device_alloc(msx_device *d, float **out, int64_t floats) {
 
 void msx__device_release(msx_device *d, void *memory) {
     if (d) d->k->release(d->dev, memory);
-}
-
-void msx__device_threads(msx_device *d) {
-    d->k->set_threads(d->dev, msx_ctx_threads(d->ctx));
 }

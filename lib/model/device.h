@@ -9,6 +9,9 @@
 
 #include <medsamix/model.h>
 
+typedef struct msx__seats msx__seats;
+
+/* Calls of the public API compute at a seat (seats.h), which is a device of its own on a CPU. */
 struct msx_device {
     msx_ctx *ctx;
     const msx_kernels *k;
@@ -16,7 +19,7 @@ struct msx_device {
     msx_kdev *dev;
     char name[32];
     msx_precision precision;
-    int models; /* loaded on it and not freed */
+    msx__seats *seats;
 };
 
 /* 1 when encoders on this device work with elements of its low format. */
@@ -42,8 +45,5 @@ void msx__device_release(msx_device *d, void *memory); /* accepts NULL */
 
 /* Host memory of the context, as devices take it. */
 msxk_memory msx__device_memory(msx_ctx *ctx);
-
-/* Let the device follow the context's number of threads. */
-void msx__device_threads(msx_device *d);
 
 #endif

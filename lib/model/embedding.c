@@ -21,19 +21,18 @@ msx_status msx__embedding_create(msx_embedding **out, msx_model *m, size_t n) {
                          .image_size = m->image_size,
                          .stamp = m->stamp};
     e->extents = msx__calloc(m->ctx, n, sizeof *e->extents);
-    msx_status status = e->extents ? msx__device_alloc(m->device, &e->data, floats) : MSX_E_NOMEM;
+    msx_status status = e->extents ? msx__seats_alloc(m->device, &e->data, floats) : MSX_E_NOMEM;
     if (status < 0) {
         msx_embedding_free(e);
         return status;
     }
-    msx__device_threads(m->device);
     *out = e;
     return MSX_OK;
 }
 
 void msx_embedding_free(msx_embedding *e) {
     if (!e) return;
-    msx__device_release(e->device, e->data);
+    if (e->data) msx__seats_release(e->device, e->data);
     msx__free(e->ctx, e->extents);
     msx__free(e->ctx, e);
 }
@@ -151,6 +150,16 @@ msx_status msx_embedding_sizes(const msx_embedding *e, int64_t i, int64_t out[4]
 }
 
 /* Maps are channels last on the device; the caller gets (C, g, g). */
+static msx_status download_turned(const msx_embedding *e, msx_device *d, int64_t i, float *out) {
+    int64_t floats = e->channels * e->tokens;
+    float *turned;
+    MSX_TRY(msx__device_alloc(d, &turned, floats));
+    int code = d->k->transpose(d->dev, turned, e->data + i * floats, 1, e->tokens, e->channels);
+    if (code == MSXK_OK) code = d->k->download(d->dev, out, turned, (size_t)floats * sizeof *out);
+    msx__device_release(d, turned);
+    return msx__device_status(d, code);
+}
+
 msx_status msx_embedding_read(const msx_embedding *e, int64_t i, float *out, int64_t n) {
     if (!e) return MSX_E_ARG;
     int64_t floats = e->channels * e->tokens;
@@ -159,14 +168,9 @@ msx_status msx_embedding_read(const msx_embedding *e, int64_t i, float *out, int
                          "embedding %" PRId64 " of %" PRId64 " into %" PRId64
                          " floats; an embedding has %" PRId64,
                          i, e->n, n, floats);
-    float *turned;
-    msx__device_threads(e->device);
-    MSX_TRY(msx__device_alloc(e->device, &turned, floats));
-    const msx_kernels *k = e->device->k;
-    int code =
-        k->transpose(e->device->dev, turned, e->data + i * floats, 1, e->tokens, e->channels);
-    if (code == MSXK_OK)
-        code = k->download(e->device->dev, out, turned, (size_t)floats * sizeof *out);
-    msx__device_release(e->device, turned);
-    return msx__device_status(e->device, code);
+    msx__seat *seat;
+    MSX_TRY(msx__seat_take(e->device, msx_ctx_threads(e->ctx), &seat));
+    msx_status status = download_turned(e, &seat->device, i, out);
+    msx__seat_leave(e->device, seat);
+    return status;
 }

@@ -25,10 +25,8 @@ static msx_status hash_tensor(msx__sha256 *h, const msx_model *m, int64_t i, flo
     return MSX_OK;
 }
 
-/* Of names and float32 values of the image encoder: the same for all containers and element types
- * that hold the same values. Kept until weights are replaced. */
-static msx_status hash_encoder(msx_model *m) {
-    if (m->encoder_hash[0]) return MSX_OK;
+/* `m` is seen from a seat. */
+static msx_status hash_tensors(const msx_model *m, char out[MSX__SHA256_HEX]) {
     static const char prefix[] = "image_encoder.";
     int64_t n = msx_arch_tensor_count(m->arch), largest = 0;
     for (int64_t i = 0; i < n; i++)
@@ -44,8 +42,28 @@ static msx_status hash_encoder(msx_model *m) {
         if (!strncmp(msx_arch_tensor_name(m->arch, i), prefix, sizeof prefix - 1))
             status = hash_tensor(&h, m, i, staging);
     msx__free(m->ctx, staging);
-    if (status == MSX_OK) msx__sha256_hex(&h, m->encoder_hash);
+    if (status == MSX_OK) msx__sha256_hex(&h, out);
     return status;
+}
+
+/* Of names and float32 values of the image encoder: the same for all containers and element types
+ * that hold the same values. Kept until weights are replaced. Threads that ask at the same time may
+ * both compute it. */
+static msx_status hash_encoder(msx_model *m, char out[MSX__SHA256_HEX]) {
+    msx__seats_lock(m->device);
+    memcpy(out, m->encoder_hash, MSX__SHA256_HEX);
+    msx__seats_unlock(m->device);
+    if (out[0]) return MSX_OK;
+    msx__seat *seat;
+    MSX_TRY(msx__seat_take(m->device, 1, &seat));
+    msx_model view = msx__model_at(m, seat);
+    msx_status status = hash_tensors(&view, out);
+    msx__seat_leave(m->device, seat);
+    MSX_TRY(status);
+    msx__seats_lock(m->device);
+    memcpy(m->encoder_hash, out, MSX__SHA256_HEX);
+    msx__seats_unlock(m->device);
+    return MSX_OK;
 }
 
 /* ---- saving --------------------------------------------------------------------------------------- */
@@ -65,14 +83,15 @@ static msx_status set_sizes(msx_checkpoint *c, const msx_embedding *e) {
     return status;
 }
 
-static msx_status fill(msx_checkpoint *c, const msx_embedding *e, const msx_model *m) {
+static msx_status fill(msx_checkpoint *c, const msx_embedding *e, const msx_model *m,
+                       const char *encoder) {
     int64_t dims[4] = {e->n, e->channels, m->grid, m->grid}, floats = e->channels * e->tokens;
     MSX_TRY(msx_checkpoint_add(c, TENSOR, 4, dims, NULL));
     float *data = msx_checkpoint_data(c, 0);
     for (int64_t i = 0; i < e->n; i++) MSX_TRY(msx_embedding_read(e, i, data + i * floats, floats));
     MSX_TRY(msx_checkpoint_set_meta(c, KEY_VERSION, VERSION));
     MSX_TRY(msx_checkpoint_set_meta(c, KEY_PRESET, msx_preset_name(m->preset)));
-    MSX_TRY(msx_checkpoint_set_meta(c, KEY_ENCODER, m->encoder_hash));
+    MSX_TRY(msx_checkpoint_set_meta(c, KEY_ENCODER, encoder));
     return set_sizes(c, e);
 }
 
@@ -84,10 +103,11 @@ msx_status msx_embedding_save(const msx_embedding *e, msx_model *m, const char *
                          "%s: the embedding was made by another model, or before this one's "
                          "weights were replaced; encode the images again",
                          path);
-    MSX_TRY(hash_encoder(m));
+    char hash[MSX__SHA256_HEX];
+    MSX_TRY(hash_encoder(m, hash));
     msx_checkpoint *c;
     MSX_TRY(msx_checkpoint_create(&c, e->ctx));
-    msx_status status = fill(c, e, m);
+    msx_status status = fill(c, e, m, hash);
     const msx_save_options options = {.struct_size = sizeof options, .container = "safetensors"};
     if (status == MSX_OK) status = msx_checkpoint_save(c, path, &options);
     msx_checkpoint_free(c);
@@ -139,12 +159,13 @@ static msx_status check_maker(msx_model *m, const msx_checkpoint *c, const char 
                          "%s: made with the preset '%.32s', but the model was loaded with '%s'; "
                          "load the model with the file's preset",
                          path, preset, msx_preset_name(m->preset));
-    MSX_TRY(hash_encoder(m));
-    if (strcmp(encoder, m->encoder_hash) != 0)
+    char hash[MSX__SHA256_HEX];
+    MSX_TRY(hash_encoder(m, hash));
+    if (strcmp(encoder, hash) != 0)
         return msx__fail(m->ctx, MSX_E_SHAPE,
                          "%s: made by another image encoder (SHA-256 %.12s..., this model's is "
                          "%.12s...); encode the images again with this model",
-                         path, encoder, m->encoder_hash);
+                         path, encoder, hash);
     return MSX_OK;
 }
 
@@ -172,21 +193,28 @@ static msx_status read_sizes(msx_embedding *e, const msx_checkpoint *c, const ch
                      path, KEY_SIZES, e->n);
 }
 
-/* (B, C, g, g) of the file to (B, N, C) on the device. */
+/* (B, C, g, g) of the host to (B, N, C) on the device. */
+static msx_status upload_turned(const msx_embedding *e, msx_device *d, const float *host,
+                                int64_t floats) {
+    float *turned;
+    MSX_TRY(msx__device_alloc(d, &turned, floats));
+    int code = d->k->upload(d->dev, turned, host, (size_t)floats * sizeof *host);
+    if (code == MSXK_OK)
+        code = d->k->transpose(d->dev, e->data, turned, e->n, e->channels, e->tokens);
+    msx__device_release(d, turned);
+    return msx__device_status(d, code);
+}
+
 static msx_status read_data(msx_embedding *e, const msx_checkpoint *c) {
     int64_t floats = e->n * e->channels * e->tokens;
-    size_t bytes = (size_t)floats * sizeof(float);
-    float *host = msx__alloc(e->ctx, (size_t)floats, sizeof *host), *turned;
+    float *host = msx__alloc(e->ctx, (size_t)floats, sizeof *host);
     if (!host) return MSX_E_NOMEM;
+    msx__seat *seat;
     msx_status status = msx_checkpoint_read(c, 0, host, floats);
-    if (status == MSX_OK) status = msx__device_alloc(e->device, &turned, floats);
+    if (status == MSX_OK) status = msx__seat_take(e->device, msx_ctx_threads(e->ctx), &seat);
     if (status == MSX_OK) {
-        const msx_kernels *k = e->device->k;
-        int code = k->upload(e->device->dev, turned, host, bytes);
-        if (code == MSXK_OK)
-            code = k->transpose(e->device->dev, e->data, turned, e->n, e->channels, e->tokens);
-        status = msx__device_status(e->device, code);
-        msx__device_release(e->device, turned);
+        status = upload_turned(e, &seat->device, host, floats);
+        msx__seat_leave(e->device, seat);
     }
     msx__free(e->ctx, host);
     return status;

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lanes: views of one model with the same weights, each with an opened device and working memory of its
- * own, for one thread. */
 #include "model/lanes.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -13,17 +10,18 @@
 
 #define LANE_BYTES ((int64_t)8 << 20) /* larger pieces keep all threads busy by themselves */
 
-struct msx__lane {
-    msx_device device;
-    msx_model view;
-};
-
-/* The first failure, by number of piece, with its text: texts belong to the thread that failed. */
-typedef struct failure {
-    int64_t piece;
+/* What all lanes do, and the first failure by number of piece (-1: before any), with its text: texts
+ * belong to the thread that failed. */
+typedef struct run {
+    const msx_model *m;
+    int64_t n;
+    msx__piece_fn piece;
+    void *payload;
+    atomic_bool stop;
+    int64_t failed;
     msx_status status;
     char text[512];
-} failure;
+} run;
 
 static int lanes_for(const msx_model *m, int64_t n, int64_t bytes) {
 #ifdef _OPENMP
@@ -36,86 +34,51 @@ static int lanes_for(const msx_model *m, int64_t n, int64_t bytes) {
 #endif
 }
 
-static int thread_number(void) {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
+static void note_failure(run *r, int64_t piece, msx_status status) {
+#pragma omp critical(msx_lane_failure)
+    if (r->status == MSX_OK || piece < r->failed) {
+        r->failed = piece;
+        r->status = status;
+        snprintf(r->text, sizeof r->text, "%s", msx_ctx_error(r->m->ctx));
+    }
+    atomic_store(&r->stop, true);
 }
 
-static msx_status open_lane(msx_model *m, msx__lane *lane) {
-    msxk_memory memory = msx__device_memory(m->ctx);
-    lane->device = *m->device;
-    if (m->device->k->open(&lane->device.dev, 0, 1, &memory) != MSXK_OK)
-        return msx__fail(m->ctx, MSX_E_NOMEM, "device %s: out of memory", m->device->name);
-    int code = lane->device.k->set_precision(lane->device.dev, (int)m->device->precision);
-    msx_status status = msx__device_status(&lane->device, code);
-    if (status < 0) lane->device.k->close(lane->device.dev);
+/* One thread's share of the pieces. */
+static void run_lane(run *r) {
+    msx__seat *seat;
+    msx_model view = *r->m;
+    msx_status status = msx__seat_take(r->m->device, 1, &seat);
+    if (status == MSX_OK)
+        view = msx__model_at(r->m, seat);
+    else
+        note_failure(r, -1, status);
+#pragma omp for schedule(dynamic) nowait
+    for (int64_t i = 0; i < r->n; i++) {
+        if (atomic_load(&r->stop)) continue;
+        status = r->piece(&view, i, r->payload);
+        if (status < 0) note_failure(r, i, status);
+    }
+    msx__seat_leave(r->m->device, seat);
+}
+
+static msx_status run_alone(run *r) {
+    msx__seat *seat;
+    MSX_TRY(msx__seat_take(r->m->device, msx_ctx_threads(r->m->ctx), &seat));
+    msx_model view = msx__model_at(r->m, seat);
+    msx_status status = MSX_OK;
+    for (int64_t i = 0; i < r->n && status >= 0; i++) status = r->piece(&view, i, r->payload);
+    msx__seat_leave(r->m->device, seat);
     return status;
 }
 
-static msx_status need_lanes(msx_model *m, int n) {
-    if (n > m->n_lanes) {
-        msx__lane *lanes = msx__realloc(m->ctx, m->lanes, (size_t)n, sizeof *lanes);
-        if (!lanes) return MSX_E_NOMEM;
-        m->lanes = lanes;
-        for (; m->n_lanes < n; m->n_lanes++) {
-            memset(lanes + m->n_lanes, 0, sizeof *lanes);
-            MSX_TRY(open_lane(m, lanes + m->n_lanes));
-        }
-    }
-    for (int i = 0; i < n; i++) {
-        msx_model *view = &m->lanes[i].view;
-        float *work = view->work;
-        int64_t floats = view->work_floats;
-        *view = *m;
-        view->device = &m->lanes[i].device;
-        view->work = work;
-        view->work_floats = floats;
-    }
-    return MSX_OK;
-}
-
-void msx__lanes_free(msx_model *m) {
-    for (int i = 0; i < m->n_lanes; i++) {
-        msx__lane *lane = m->lanes + i;
-        msx__device_release(&lane->device, lane->view.work);
-        lane->device.k->close(lane->device.dev);
-    }
-    msx__free(m->ctx, m->lanes);
-    m->lanes = NULL;
-    m->n_lanes = 0;
-}
-
-static void note_failure(failure *first, const msx_ctx *ctx, int64_t piece, msx_status status) {
-#pragma omp critical(msx_lane_failure)
-    if (first->status == MSX_OK || piece < first->piece) {
-        first->piece = piece;
-        first->status = status;
-        snprintf(first->text, sizeof first->text, "%s", msx_ctx_error(ctx));
-    }
-}
-
-msx_status msx__run_pieces(msx_model *m, int64_t n, int64_t bytes, msx__piece_fn piece,
+msx_status msx__run_pieces(const msx_model *m, int64_t n, int64_t bytes, msx__piece_fn piece,
                            void *payload) {
+    run r = {.m = m, .n = n, .piece = piece, .payload = payload};
     int lanes = lanes_for(m, n, bytes);
-    if (lanes == 1) {
-        for (int64_t i = 0; i < n; i++) MSX_TRY(piece(m, i, payload));
-        return MSX_OK;
-    }
-    MSX_TRY(need_lanes(m, lanes));
-    failure first = {0};
-    atomic_bool stop = false;
-#pragma omp parallel for num_threads(lanes) schedule(dynamic)
-    for (int64_t i = 0; i < n; i++) {
-        if (atomic_load(&stop)) continue;
-        msx_status status = piece(&m->lanes[thread_number()].view, i, payload);
-        if (status < 0) {
-            note_failure(&first, m->ctx, i, status);
-            atomic_store(&stop, true);
-        }
-    }
-    if (first.status < 0) return msx__fail(m->ctx, first.status, "%s", first.text);
+    if (lanes == 1) return run_alone(&r);
+#pragma omp parallel num_threads(lanes)
+    run_lane(&r);
+    if (r.status < 0) return msx__fail(m->ctx, r.status, "%s", r.text);
     return MSX_OK;
 }

@@ -9,7 +9,7 @@
 #ifndef MSX_MODEL_NETWORK_H
 #define MSX_MODEL_NETWORK_H
 
-#include "model/device.h"
+#include "model/seats.h"
 
 /* y = x W^T + b; w (out, in), b (out) or NULL. A convolution is one on its patches. */
 typedef struct msx__linear {
@@ -51,12 +51,12 @@ typedef struct msx__mlp {
 typedef void (*msx__tap_fn)(const char *stage, int64_t index, const float *data, int64_t floats,
                             void *payload);
 
-typedef struct msx__lane msx__lane;
-
 struct msx_model {
     msx_ctx *ctx;
     msx_device *device;
     msx_arch *arch;
+    msx_arch *source;        /* of checkpoints for another input size; NULL where there is none */
+    msx_positions positions; /* how tables of positions are resampled from it */
     msx_preset preset;
 
     int64_t image_size, patch, grid, tokens; /* tokens = N */
@@ -96,11 +96,10 @@ struct msx_model {
 
     float *derived; /* device memory of everything called derived */
     msxk_low *low;  /* device memory of the encoder's weights in the low format; NULL in fp32 */
-    float *work;    /* device memory of a running call, kept */
-    int64_t work_floats;
 
-    msx__lane *lanes; /* lanes.h */
-    int n_lanes;
+    /* In what a call works with, a copy of the model as it is seen from a seat: `device` is the
+     * seat's. NULL in the model itself. */
+    msx__seat *seat;
 
     uint64_t serial; /* of this model: no other one of the process has or had it */
     uint64_t stamp;  /* of these weights; likewise */
@@ -109,6 +108,14 @@ struct msx_model {
     msx__tap_fn tap; /* may be NULL */
     void *tap_payload;
 };
+
+/* The model as it is seen from a seat. */
+static inline msx_model msx__model_at(const msx_model *m, msx__seat *seat) {
+    msx_model view = *m;
+    view.device = &seat->device;
+    view.seat = seat;
+    return view;
+}
 
 /* Elements of official tensor `i`, and its place on the device; weights.c. */
 int64_t msx__tensor_floats(const msx_model *m, int64_t i);
@@ -147,7 +154,7 @@ enum { MSX__REPEAT_ENCODE = 1, MSX__REPEAT_DECODE = 2 };
 typedef msx_status (*msx__body_fn)(msx_model *m, void *payload);
 msx_status msx__repeat(msx_model *m, msx__repeat_key key, msx__body_fn body, void *payload);
 
-/* At least `floats` floats of working memory, valid until the next call. */
+/* At least `floats` floats of the seat's working memory, valid until the next call. */
 msx_status msx__model_work(msx_model *m, int64_t floats, float **out);
 
 /* Cut the next `floats` floats, aligned for any device, off `*memory`. */

@@ -170,7 +170,6 @@ msx_status msx_model_predict(msx_prediction **out, msx_model *m, const msx_embed
     if (out) *out = NULL;
     if (!out || !e || !p) return msx__fail(m->ctx, MSX_E_ARG, "msx_model_predict: NULL argument");
     MSX_TRY(check_prompts(m, e, p));
-    msx__device_threads(m->device);
     msx_prediction *result;
     msx_status status = create(&result, m, e, p);
     run r = {.e = e, .p = p, .out = result};

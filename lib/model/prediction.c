@@ -49,9 +49,8 @@ static bool is_sigmoid(const msx_prediction *p) {
     return msx__preset_get(p->preset)->post == MSX__POST_SIGMOID;
 }
 
-static msx_status resample(const msx_prediction *p, const msx__extent *x, const float *logits,
-                           const areas *a) {
-    msx_device *d = p->device;
+static msx_status resample(const msx_prediction *p, msx_device *d, const msx__extent *x,
+                           const float *logits, const areas *a) {
     int64_t side = p->side, size = p->image_size;
     MSX_RUN(d, upload, a->low, logits, (size_t)(side * side) * sizeof(float));
     if (is_sigmoid(p)) {
@@ -65,7 +64,53 @@ static msx_status resample(const msx_prediction *p, const msx__extent *x, const 
     return MSX_OK;
 }
 
-/* The map, or (binary) the mask, of one mask of one prompt. */
+/* The map, or (binary) the mask, of one mask of one prompt into `image`, at a seat of the device. */
+static msx_status post_process_at(msx_image *image, const msx_prediction *p, msx_device *d,
+                                  int64_t prompt, int64_t mask, bool binary) {
+    const msx__extent *x = p->extents + prompt;
+    int64_t low = p->side * p->side, pixels = x->width * x->height;
+    int64_t middle = is_sigmoid(p) ? 0 : p->image_size * p->image_size;
+    float *memory;
+    areas a;
+    MSX_TRY(msx__device_alloc(d, &memory,
+                              msx__carved(low) + msx__carved(middle) + msx__carved(pixels) +
+                                  msx__carved(pixels / 4 + 1)));
+    float *at = memory;
+    a.low = msx__carve(&at, low);
+    a.middle = msx__carve(&at, middle);
+    a.map = msx__carve(&at, pixels);
+    a.mask = (uint8_t *)at;
+    msx_status status = resample(p, d, x, msx_prediction_logits(p, prompt) + mask * low, &a);
+    if (status == MSX_OK && binary)
+        status = msx__device_status(
+            d, d->k->threshold(d->dev, a.mask, a.map, pixels, is_sigmoid(p) ? 0.5f : 0.0f));
+    if (status == MSX_OK)
+        status = msx__device_status(
+            d, d->k->download(d->dev, msx_image_data(image), binary ? (void *)a.mask : a.map,
+                              (size_t)pixels * (binary ? 1 : sizeof(float))));
+    msx__device_release(d, memory);
+    return status;
+}
+
+/* A new image for it. */
+static msx_status new_image_at(msx_image **out, const msx_prediction *p, msx_device *d,
+                               int64_t prompt, int64_t mask, bool binary) {
+    const msx__extent *x = p->extents + prompt;
+    MSX_TRY(msx_image_create(out, p->ctx, x->width, x->height, 1,
+                             binary ? MSX_PIXEL_U8 : MSX_PIXEL_F32, NULL));
+    msx_status status = post_process_at(*out, p, d, prompt, mask, binary);
+    if (status < 0) {
+        msx_image_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+msx_status msx__prediction_map_at(msx_image **out, const msx_prediction *p, msx_device *seat,
+                                  int64_t prompt, int64_t mask) {
+    return new_image_at(out, p, seat, prompt, mask, false);
+}
+
 static msx_status post_process(msx_image **out, const msx_prediction *p, int64_t prompt,
                                int64_t mask, bool binary) {
     if (!p) return MSX_E_ARG;
@@ -75,41 +120,11 @@ static msx_status post_process(msx_image **out, const msx_prediction *p, int64_t
                          "mask %" PRId64 " of prompt %" PRId64 ": there are %" PRId64
                          " masks of %" PRId64 " prompts",
                          mask, prompt, p->masks, p->n);
-    const msx__extent *x = p->extents + prompt;
-    msx_device *d = p->device;
-    int64_t low = p->side * p->side, pixels = x->width * x->height;
-    int64_t middle = is_sigmoid(p) ? 0 : p->image_size * p->image_size;
-    float *memory;
-    areas a;
-    msx_image *image;
-    MSX_TRY(msx_image_create(&image, p->ctx, x->width, x->height, 1,
-                             binary ? MSX_PIXEL_U8 : MSX_PIXEL_F32, NULL));
-    msx__device_threads(d);
-    msx_status status = msx__device_alloc(d, &memory,
-                                          msx__carved(low) + msx__carved(middle) +
-                                              msx__carved(pixels) + msx__carved(pixels / 4 + 1));
-    if (status == MSX_OK) {
-        float *at = memory;
-        a.low = msx__carve(&at, low);
-        a.middle = msx__carve(&at, middle);
-        a.map = msx__carve(&at, pixels);
-        a.mask = (uint8_t *)at;
-        status = resample(p, x, msx_prediction_logits(p, prompt) + mask * low, &a);
-    }
-    if (status == MSX_OK && binary)
-        status = msx__device_status(
-            d, d->k->threshold(d->dev, a.mask, a.map, pixels, is_sigmoid(p) ? 0.5f : 0.0f));
-    if (status == MSX_OK)
-        status = msx__device_status(
-            d, d->k->download(d->dev, msx_image_data(image), binary ? (void *)a.mask : a.map,
-                              (size_t)pixels * (binary ? 1 : sizeof(float))));
-    msx__device_release(d, memory);
-    if (status < 0) {
-        msx_image_free(image);
-        return status;
-    }
-    *out = image;
-    return MSX_OK;
+    msx__seat *seat;
+    MSX_TRY(msx__seat_take(p->device, msx_ctx_threads(p->ctx), &seat));
+    msx_status status = new_image_at(out, p, &seat->device, prompt, mask, binary);
+    msx__seat_leave(p->device, seat);
+    return status;
 }
 
 msx_status msx_prediction_mask(msx_image **out, const msx_prediction *p, int64_t prompt,

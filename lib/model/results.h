@@ -51,4 +51,8 @@ struct msx_prediction {
     msx__extent *extents; /* n */
 };
 
+/* msx_prediction_map() at a seat of the prediction's device; the numbers are right. (prediction.c) */
+msx_status msx__prediction_map_at(msx_image **out, const msx_prediction *p, msx_device *seat,
+                                  int64_t prompt, int64_t mask);
+
 #endif

@@ -94,14 +94,15 @@ msx_status msx__repeat(msx_model *m, msx__repeat_key key, msx__body_fn body, voi
 }
 
 msx_status msx__model_work(msx_model *m, int64_t floats, float **out) {
-    if (floats > m->work_floats) {
-        msx__device_release(m->device, m->work);
-        m->work = NULL;
-        m->work_floats = 0;
-        MSX_TRY(msx__device_alloc(m->device, &m->work, floats));
-        m->work_floats = floats;
+    msx__seat *s = m->seat;
+    if (floats > s->work_floats) {
+        msx__device_release(m->device, s->work);
+        s->work = NULL;
+        s->work_floats = 0;
+        MSX_TRY(msx__device_alloc(m->device, &s->work, floats));
+        s->work_floats = floats;
     }
-    *out = m->work;
+    *out = s->work;
     return MSX_OK;
 }
 

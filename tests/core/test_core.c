@@ -33,6 +33,25 @@ static void *fail_elsewhere(void *ctx) {
     return strcmp(msx_ctx_error(ctx), "other thread") ? NULL : ctx;
 }
 
+typedef struct failing {
+    msx_ctx *ctx;
+    pthread_barrier_t all;
+} failing;
+
+/* Fail while all the others do: what is this thread told? */
+static void *fail_together(void *payload) {
+    failing *f = payload;
+    msx__fail(f->ctx, MSX_E_ARG, "thread %p", (void *)pthread_self());
+    pthread_barrier_wait(&f->all);
+    char own[64];
+    snprintf(own, sizeof own, "thread %p", (void *)pthread_self());
+    bool same = !strcmp(msx_ctx_error(f->ctx), own);
+    if (same && msx_ctx_error_status(f->ctx) == MSX_E_ARG) return (void *)"own";
+    bool lost = !strcmp(msx_ctx_error(f->ctx), "out of memory");
+    lost = lost && msx_ctx_error_status(f->ctx) == MSX_E_NOMEM;
+    return (void *)(lost ? "lost" : "wrong");
+}
+
 START_TEST(each_thread_has_its_own_error) {
     msx_ctx *ctx = test_ctx();
     msx__fail(ctx, MSX_E_IO, "main thread");
@@ -88,6 +107,34 @@ START_TEST(receivers_are_called_one_at_a_time) {
     msx_ctx_free(ctx);
 }
 END_TEST
+
+/* Without memory for their slots the first few threads still have texts of their own. */
+START_TEST(errors_need_no_memory) {
+    enum { THREADS = 6, RESERVED = 4 };
+    test_allocator memory;
+    failing f;
+    pthread_t thread[THREADS];
+    int own = 0, lost = 0;
+    test_allocator_init(&memory, -1, true);
+    ck_assert_int_eq(msx_ctx_create(&f.ctx, &memory.table), MSX_OK);
+    memory.fail_at = memory.calls;
+    pthread_barrier_init(&f.all, NULL, THREADS);
+    for (int i = 0; i < THREADS; i++) pthread_create(thread + i, NULL, fail_together, &f);
+    for (int i = 0; i < THREADS; i++) {
+        void *told;
+        pthread_join(thread[i], &told);
+        own += !strcmp(told, "own");
+        lost += !strcmp(told, "lost");
+    }
+    pthread_barrier_destroy(&f.all);
+    ck_assert_int_eq(own, RESERVED);
+    ck_assert_int_eq(lost, THREADS - RESERVED);
+    memory.fail_at = -1;
+    msx_ctx_free(f.ctx);
+    ck_assert_int_eq(memory.live, 0);
+}
+END_TEST
+
 START_TEST(limits_and_threads_are_checked) {
     msx_ctx *ctx = test_ctx();
     ck_assert_int_eq(msx_ctx_limit(ctx, MSX_LIMIT_TENSORS), 65536);
@@ -313,6 +360,7 @@ int main(void) {
     tcase_add_test(t, error_text_is_one_line_and_kept);
     tcase_add_test(t, each_thread_has_its_own_error);
     tcase_add_test(t, receivers_are_called_one_at_a_time);
+    tcase_add_test(t, errors_need_no_memory);
     tcase_add_test(t, limits_and_threads_are_checked);
     tcase_add_test(t, sizes_are_checked);
     tcase_add_test(t, doubles_survive_text);

@@ -2,8 +2,8 @@
 /* The whole network on a CUDA device: the golden vectors of the reference implementation in float32, and
  * how far tf32, fp16 and bf16 are from it. */
 #include "backends.h"
-#include "model/golden.h"
 #include "model/network.h"
+#include "model/sessions.h"
 
 /* The models of a golden folder on a CUDA device. */
 static golden open_golden(const char *name, msx_precision precision, msx_preset preset) {
@@ -248,6 +248,13 @@ START_TEST(two_handles_work_side_by_side) {
 }
 END_TEST
 
+START_TEST(threads_on_one_gpu_give_the_bits_of_one) {
+    golden g = open_golden("a", _i ? MSX_PRECISION_FP16 : MSX_PRECISION_FP32, MSX_PRESET_SAM);
+    check_sessions(&g, 2);
+    golden_close(&g);
+}
+END_TEST
+
 static Suite *suite(void) {
     Suite *s = suite_create("cuda: model");
     TCase *t = tcase_create("golden");
@@ -256,6 +263,7 @@ static Suite *suite(void) {
     tcase_add_test(t, pixels_to_masks_match);
     tcase_add_loop_test(t, batches_and_updates_match, 0, 2);
     tcase_add_test(t, two_handles_work_side_by_side);
+    tcase_add_loop_test(t, threads_on_one_gpu_give_the_bits_of_one, 0, 2);
     tcase_add_test(t, recorded_calls_follow_their_inputs);
     tcase_add_test(t, a_budget_bounds_what_models_take);
     suite_add_tcase(s, t);

@@ -39,6 +39,9 @@ $run --model "$model" --image "$image" --box 20,20,120,130 --point 70,70,1 --poi
     fail "box, points and a mask"
 $run --model "$model" --image "$image" --mask-input one.npy -q -o m.png >quiet.txt || fail "mask only"
 [ ! -s quiet.txt ] || fail "-q prints"
+$run --model "$model" --image "$image" --box 20,20,120,130 --image-size 80 --positions bicubic -o half.png >half.txt ||
+    fail "half the size"
+grep -q "preset 'sam', input of 80 pixels" half.txt || fail "$(cat half.txt)"
 for file in two.png seen.png one.png more.png m.png; do
     [ "$(head -c 4 $file | tail -c 3)" = PNG ] || fail "$file is no PNG"
 done
@@ -190,6 +193,11 @@ refuses 2 "along axis k does not lie in" --model "$model" --image "$volume" --po
 refuses 2 "is not 4 numbers" --model "$model" --image "$volume" --point 1,1,1 -o refused.nii.gz
 refuses 2 "mean 'box'" --model "$model" --image "$volume" --boxes boxes.csv --propagate bx \
     -o refused.nii.gz
+refuses 2 "multiple of the patch of 8" --model "$model" --image "$image" --box 1,1,9,9 --image-size 100 -o refused.png
+refuses 2 "goes with --image-size" --model "$model" --image "$image" --box 1,1,9,9 --positions bicubic -o refused.png
+refuses 2 "mean 'bicubic'" --model "$model" --image "$image" --box 1,1,9,9 --image-size 80 --positions cubic -o refused.png
+refuses 3 "this model's are (64, 10, 10)" --model "$model" --image "$image" --box 1,1,9,9 --preset medsam --image-size 80 \
+    --embedding e.safetensors -o refused.png
 refuses 5 "device cuda:9999: " --model "$model" --image "$image" --box 1,1,9,9 --device cuda:9999 \
     -o refused.png
 

@@ -176,10 +176,16 @@ class Sam:
         corners = self.position((boxes.view(p, 2, 2) + 0.5) / self.side)
         corners = corners + torch.stack([t[f"prompt_encoder.point_embeddings.{i}.weight"][0]
                                          for i in (2, 3)])
+        dense = t["prompt_encoder.no_mask_embed.weight"].view(1, -1, 1, 1)
+        return self.decode_tokens(embedding, corners, dense)
+
+    def decode_tokens(self, embedding, sparse, dense):
+        """sparse (P, T, C), dense (1 or P, C, 1 or g, 1 or g)"""
+        t, p = self.t, sparse.shape[0]
         first = torch.cat([t["mask_decoder.iou_token.weight"], t["mask_decoder.mask_tokens.weight"]])
-        tokens = torch.cat([first.expand(p, -1, -1), corners], 1)
-        keys = embedding + t["prompt_encoder.no_mask_embed.weight"].view(1, -1, 1, 1)
-        keys = torch.repeat_interleave(keys, p, 0).flatten(2).transpose(1, 2)
+        tokens = torch.cat([first.expand(p, -1, -1), sparse], 1)
+        keys = embedding + dense
+        keys = torch.repeat_interleave(keys, p // keys.shape[0], 0).flatten(2).transpose(1, 2)
         position = torch.repeat_interleave(self.dense_position(), p, 0).flatten(2).transpose(1, 2)
         queries, keys = self.two_way(tokens, keys, position)
         up = "mask_decoder.output_upscaling."
