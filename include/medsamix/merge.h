@@ -181,10 +181,11 @@ MSX_API msx_status msx_merger_run(msx_merger *m, const msx_plan *plan, const msx
 /** Merge files into a file, with provenance: keys medsamix.version, medsamix.plan,
  *  medsamix.input.NAME (SHA-256 of the file). The bits are those of msx_merger_run().
  *
- *  Memory does not grow with the models: about n + 1 times the largest tensor and 8 MB for each, never
- *  a whole model. When the context allows more than one thread, inputs are read and hashed, merged,
+ *  Memory does not grow with the models: at most about n + 1 times the largest tensor and 8 MB for
+ *  each, never a whole model; where every element is merged for itself (linear, task_arithmetic, ...) a
+ *  few hundred KB. When the context allows more than one thread, inputs are read and hashed, merged,
  *  and written at the same time, on threads of their own that mostly wait; with one thread all runs on
- *  the caller's. The file appears under its name only when it is complete: a failure or a cancelled
+ *  the caller's. The tensors of the file lie as those of the base's file. The file appears under its name only when it is complete: a failure or a cancelled
  *  call leaves nothing. Progress: stage "merge", in tensors.
  *  @param n models, the first is the base; with n 0 and `paths` and `names` NULL, the files that the plan
  *  names. @param options NULL for the defaults; an element type of 0 is the plan's.

@@ -2,6 +2,7 @@
 /* The checkpoint handle: its list of tensors, finding by name, metadata, and where it came from. */
 #include "checkpoint/internal.h"
 #include "checkpoint/stream.h"
+#include "core/hash_queue.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -311,6 +312,27 @@ void msx__checkpoint_settle_hashes(msx_checkpoint *const *c, size_t n) {
             many = 0;
         }
     msx__file_tap_settle(waiting, many);
+}
+
+size_t msx__checkpoint_taps(msx_checkpoint *const *c, size_t n) {
+    size_t taps = 0;
+    for (size_t k = 0; k < n; k++)
+        if (c[k]->taps) taps += (size_t)c[k]->n_shards + 1;
+    return taps;
+}
+
+msx_status msx__checkpoint_hash_beside(msx__hash_queue **out, msx_checkpoint *const *c, size_t n,
+                                       int threads) {
+    size_t many = msx__checkpoint_taps(c, n), at = 0;
+    *out = NULL;
+    if (!many) return MSX_OK;
+    msx__file_tap **taps = msx__alloc(c[0]->ctx, many, sizeof(msx__file_tap *));
+    if (!taps) return MSX_E_NOMEM;
+    for (size_t k = 0; k < n; k++)
+        for (int64_t i = 0; c[k]->taps && i <= c[k]->n_shards; i++) taps[at++] = &c[k]->taps[i];
+    msx_status status = msx__hash_queue_start(out, c[0]->ctx, taps, many, threads);
+    msx__free(c[0]->ctx, taps);
+    return status;
 }
 
 /* Where a file's hash is to be brought to; negative: nowhere. `shard` from 0, the file itself last. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a checkpoint by its content, and reading the data of one tensor. */
 #include "checkpoint/internal.h"
+#include "checkpoint/stream.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -90,21 +92,23 @@ static msx_status read_strided(const msx_checkpoint *c, const msx__tensor *t, fl
     return status;
 }
 
-/* `crc`: of the bytes read, where a storage is to be checked; else NULL. */
-static msx_status read_contiguous(const msx_checkpoint *c, const msx__tensor *t, float *out,
-                                  uLong *crc) {
+/* `n` elements of a contiguous tensor from number `first` on. `crc`: of the bytes read, where a storage is
+ * to be checked; else NULL. */
+static msx_status read_contiguous(const msx_checkpoint *c, const msx__tensor *t, int64_t first,
+                                  int64_t n, float *out, uLong *crc) {
     char raw[CHUNK];
     int64_t size = (int64_t)msx_dtype_size(t->dtype), step = CHUNK / size;
+    int64_t at = t->offset + first * size;
     if (t->dtype == MSX_DTYPE_F32) {
-        MSX_TRY(msx__file_read_lasting(&c->file, t->offset, out, (size_t)(t->elements * size)));
-        if (crc) *crc = crc32_z(*crc, (const Bytef *)out, (size_t)(t->elements * size));
+        MSX_TRY(msx__file_read_lasting(&c->file, at, out, (size_t)(n * size)));
+        if (crc) *crc = crc32_z(*crc, (const Bytef *)out, (size_t)(n * size));
         return MSX_OK;
     }
-    for (int64_t i = 0; i < t->elements; i += step) {
-        int64_t n = t->elements - i < step ? t->elements - i : step;
-        MSX_TRY(msx__file_read(&c->file, t->offset + i * size, raw, (size_t)(n * size)));
-        if (crc) *crc = crc32_z(*crc, (const Bytef *)raw, (size_t)(n * size));
-        msx__to_f32(t->dtype, raw, out + i, n);
+    for (int64_t i = 0; i < n; i += step) {
+        int64_t m = n - i < step ? n - i : step;
+        MSX_TRY(msx__file_read(&c->file, at + i * size, raw, (size_t)(m * size)));
+        if (crc) *crc = crc32_z(*crc, (const Bytef *)raw, (size_t)(m * size));
+        msx__to_f32(t->dtype, raw, out + i, m);
     }
     return MSX_OK;
 }
@@ -121,24 +125,91 @@ static msx_status check_storage(const msx_checkpoint *c, const msx__tensor *t,
     return crc == s->crc ? MSX_OK : damaged(c, t);
 }
 
+/* The storage whose checksum the first read of a tensor verifies; NULL: none, or that is done. */
+static msx__storage *unchecked(const msx_checkpoint *c, const msx__tensor *t) {
+    msx__storage *s = t->storage >= 0 ? c->storages + t->storage : NULL;
+    return s && s->crc && !atomic_load_explicit(&s->checked, memory_order_relaxed) ? s : NULL;
+}
+
+static bool is_whole(const msx__tensor *t, const msx__storage *s) {
+    return t->elements * (int64_t)msx_dtype_size(t->dtype) == s->size;
+}
+
 /* Read from the file. The first read of a storage also verifies its checksum, on the way when the
  * tensor is the whole storage. */
 static msx_status read_tensor(const msx_checkpoint *c, const msx__tensor *t, float *out) {
-    msx__storage *s = t->storage >= 0 ? c->storages + t->storage : NULL;
-    bool check = s && s->crc && !atomic_load_explicit(&s->checked, memory_order_relaxed);
+    msx__storage *s = unchecked(c, t);
     if (msx__is_contiguous(t)) {
-        bool whole = check && t->elements * (int64_t)msx_dtype_size(t->dtype) == s->size;
+        bool whole = s && is_whole(t, s);
         uLong crc = crc32(0, NULL, 0);
-        if (check && !whole) MSX_TRY(check_storage(c, t, s));
-        MSX_TRY(read_contiguous(c, t, out, whole ? &crc : NULL));
+        if (s && !whole) MSX_TRY(check_storage(c, t, s));
+        MSX_TRY(read_contiguous(c, t, 0, t->elements, out, whole ? &crc : NULL));
         if (whole && crc != s->crc) return damaged(c, t);
     } else {
-        if (check) MSX_TRY(check_storage(c, t, s));
+        if (s) MSX_TRY(check_storage(c, t, s));
         MSX_TRY(read_strided(c, t, out));
     }
-    if (check) atomic_store_explicit(&s->checked, true, memory_order_relaxed);
+    if (s) atomic_store_explicit(&s->checked, true, memory_order_relaxed);
     return MSX_OK;
 }
+
+/* ---- places ----------------------------------------------------------------------------------- */
+
+static int by_place(const void *a, const void *b, void *tensors) {
+    const msx__tensor *all = tensors;
+    int64_t i = *(const int64_t *)a, k = *(const int64_t *)b;
+    if (all[i].shard != all[k].shard) return all[i].shard < all[k].shard ? -1 : 1;
+    if (all[i].offset != all[k].offset) return all[i].offset < all[k].offset ? -1 : 1;
+    return i < k ? -1 : i > k;
+}
+
+void msx__checkpoint_sort_by_place(const msx_checkpoint *c, int64_t *tensors, int64_t n) {
+    if (n > 1) qsort_r(tensors, (size_t)n, sizeof *tensors, by_place, c->tensors);
+}
+
+/* ---- in pieces -------------------------------------------------------------------------------- */
+
+bool msx__checkpoint_has_pieces(const msx_checkpoint *c, int64_t i) {
+    const msx__tensor *t = c->tensors + i;
+    const msx_checkpoint *file = t->shard ? c->shards[t->shard - 1] : c;
+    const msx__storage *s = c->in_memory ? NULL : unchecked(file, t);
+    return msx__dtype_is_float(t->dtype) && msx__is_contiguous(t) && (!s || is_whole(t, s));
+}
+
+bool msx__checkpoint_is_plain(const msx_checkpoint *c) {
+    for (int64_t i = 0; i < c->n; i++)
+        if (c->tensors[i].dtype != MSX_DTYPE_F32 || !msx__checkpoint_has_pieces(c, i)) return false;
+    return true;
+}
+
+msx_status msx__checkpoint_read_piece(const msx_checkpoint *c, int64_t i, int64_t first, int64_t n,
+                                      float *out, uint32_t *crc) {
+    const msx__tensor *t = c->tensors + i;
+    const msx_checkpoint *file = t->shard ? c->shards[t->shard - 1] : c;
+    if (c->in_memory) {
+        if (n) memcpy(out, t->data + first, (size_t)n * sizeof *out);
+        return MSX_OK;
+    }
+    msx__storage *s = unchecked(file, t);
+    uLong sum = first ? *crc : crc32(0, NULL, 0);
+    MSX_TRY(read_contiguous(file, t, first, n, out, s ? &sum : NULL));
+    *crc = (uint32_t)sum;
+    if (!s || first + n < t->elements) return MSX_OK;
+    if (sum != s->crc) return damaged(file, t);
+    atomic_store_explicit(&s->checked, true, memory_order_relaxed);
+    return MSX_OK;
+}
+
+msx_status msx__checkpoint_peek(const msx_checkpoint *c, int64_t i, int64_t n, float *out) {
+    const msx__tensor *t = c->tensors + i;
+    msx_checkpoint unseen = *(t->shard ? c->shards[t->shard - 1] : c);
+    unseen.file.tap = NULL;
+    if (!c->in_memory) return read_contiguous(&unseen, t, 0, n, out, NULL);
+    memcpy(out, t->data, (size_t)n * sizeof *out);
+    return MSX_OK;
+}
+
+/* ---- whole tensors ---------------------------------------------------------------------------- */
 
 msx_status msx_checkpoint_read(const msx_checkpoint *c, int64_t i, float *out, int64_t n) {
     if (!c) return MSX_E_ARG;

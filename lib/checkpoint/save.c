@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 /* transformers keeps the position matrix under two names. */
 static const char *const matrix = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix";
@@ -95,12 +96,13 @@ static msx_status make_buffers(msx__save *s) {
     return MSX_OK;
 }
 
-msx_status msx__save_load(msx__save *s, int64_t k, const void **data) {
+msx_status msx__save_load(msx__save *s, int64_t k, int64_t first, const void **data, int64_t *n) {
     const msx__tensor *t = s->c->tensors + s->items[k].tensor;
     const float *values = t->data;
     *data = NULL;
+    *n = t->elements;
     if (s->source) {
-        MSX_TRY(s->source->load(s->source->payload, s->items[k].tensor, &values));
+        MSX_TRY(s->source->load(s->source->payload, s->items[k].tensor, first, &values, n));
     } else {
         MSX_TRY(msx__progress(s->ctx, "save", k, s->n, NAN));
     }
@@ -108,8 +110,23 @@ msx_status msx__save_load(msx__save *s, int64_t k, const void **data) {
         MSX_TRY(msx_checkpoint_read(s->c, s->items[k].tensor, s->values, t->elements));
         values = s->values;
     }
-    if (s->raw) msx__from_f32(s->dtype, values, s->raw, t->elements);
+    if (s->raw) msx__from_f32(s->dtype, values, s->raw, *n);
     *data = s->raw ? s->raw : (const void *)values;
+    return MSX_OK;
+}
+
+msx_status msx__save_item_to(msx__save *s, int64_t k, msx__output *out, uint32_t *crc) {
+    int64_t elements = s->c->tensors[s->items[k].tensor].elements, first = 0, n;
+    uLong sum = crc32(0, NULL, 0);
+    do {
+        const void *data;
+        MSX_TRY(msx__save_load(s, k, first, &data, &n));
+        size_t bytes = (size_t)n * msx_dtype_size(s->dtype);
+        if (crc && bytes) sum = crc32_z(sum, data, bytes);
+        MSX_TRY(msx__output_write(out, data, bytes));
+        first += n;
+    } while (first < elements);
+    if (crc) *crc = (uint32_t)sum;
     return MSX_OK;
 }
 

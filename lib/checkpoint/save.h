@@ -35,9 +35,11 @@ typedef struct msx__save {
 /* Bytes of item k as written. */
 int64_t msx__save_bytes(const msx__save *s, int64_t k);
 
-/* Read item k, rounded to the type of the file, and report progress. The memory is reused by the
- * next call. */
-msx_status msx__save_load(msx__save *s, int64_t k, const void **data);
+/* Read item k from element `first` on, rounded to the type of the file, and report progress: *n elements,
+ * all of them unless the save has a source. The memory is reused by the next call. */
+msx_status msx__save_load(msx__save *s, int64_t k, int64_t first, const void **data, int64_t *n);
+/* Write item k; `crc` (NULL: not wanted) becomes the checksum of its bytes. */
+msx_status msx__save_item_to(msx__save *s, int64_t k, msx__output *out, uint32_t *crc);
 
 /* After the last item: metadata that was not known before is known now. */
 msx_status msx__save_finish(const msx__save *s);

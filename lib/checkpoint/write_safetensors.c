@@ -69,11 +69,8 @@ msx_status msx__write_part(msx__save *s, const msx__save_part *part, msx__output
     if (status == MSX_OK) status = msx__output_write(out, &length, sizeof length);
     if (status == MSX_OK) status = msx__output_write(out, header.data, header.length);
     msx__buffer_free(&header);
-    for (int64_t k = part->first; status == MSX_OK && k < part->last; k++) {
-        const void *data;
-        status = msx__save_load(s, k, &data);
-        if (status == MSX_OK) status = msx__output_write(out, data, (size_t)msx__save_bytes(s, k));
-    }
+    for (int64_t k = part->first; status == MSX_OK && k < part->last; k++)
+        status = msx__save_item_to(s, k, out, NULL);
     return status;
 }
 

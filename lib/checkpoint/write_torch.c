@@ -135,52 +135,85 @@ static void put_common(msx__buffer *b, bool wide, uint32_t crc, int64_t size, si
     put_little(b, extra, 2);
 }
 
-static msx_status put_record(writer *w, const char *name, const void *data, int64_t size) {
+/* The fields of both headers; zip64 where 32 bits do not do. */
+typedef struct record {
+    const char *name;
+    int64_t at, size;
+    uint32_t crc;
+} record;
+
+static bool is_wide(const record *r) {
+    return r->size >= 0xFFFFFFFF;
+}
+
+static msx_status put_local(writer *w, record *r) {
     msx__output *out = &w->s->out;
-    int64_t at = out->offset;
-    bool wide = size >= 0xFFFFFFFF, far = at >= 0xFFFFFFFF;
-    size_t length = strlen(name), wide_bytes = wide ? 20 : 0;
-    uint32_t crc = (uint32_t)crc32_z(crc32(0, NULL, 0), data, size ? (size_t)size : 0);
+    bool wide = is_wide(r);
+    size_t length = strlen(r->name), wide_bytes = wide ? 20 : 0;
+    r->at = out->offset;
     /* Extra field "FB" of padding, as torch writes it, up to the alignment. */
-    size_t padding = ALIGNMENT - ((size_t)at + 30 + length + wide_bytes + 4) % ALIGNMENT;
+    size_t padding = ALIGNMENT - ((size_t)r->at + 30 + length + wide_bytes + 4) % ALIGNMENT;
     padding %= ALIGNMENT;
     msx__buffer b;
     msx__buffer_init(&b, w->s->ctx);
     msx__buffer_add(&b, "PK\3\4", 4);
-    put_common(&b, wide, crc, size, length, wide_bytes + 4 + padding);
-    msx__buffer_text(&b, name);
+    put_common(&b, wide, r->crc, r->size, length, wide_bytes + 4 + padding);
+    msx__buffer_text(&b, r->name);
     if (wide) {
         put_little(&b, 1, 2);
         put_little(&b, 16, 2);
-        put_little(&b, (uint64_t)size, 8);
-        put_little(&b, (uint64_t)size, 8);
+        put_little(&b, (uint64_t)r->size, 8);
+        put_little(&b, (uint64_t)r->size, 8);
     }
     msx__buffer_text(&b, "FB");
     put_little(&b, padding, 2);
     while (padding-- > 0) msx__buffer_text(&b, "Z");
     msx_status status = b.failed ? MSX_E_NOMEM : msx__output_write(out, b.data, b.length);
     msx__buffer_free(&b);
-    if (status == MSX_OK && size) status = msx__output_write(out, data, (size_t)size);
+    return status;
+}
 
+static msx_status put_central(writer *w, const record *r) {
+    bool wide = is_wide(r), far = r->at >= 0xFFFFFFFF;
     size_t extra = (wide ? 16 : 0) + (far ? 8 : 0);
     msx__buffer *d = &w->directory;
     msx__buffer_add(d, "PK\1\2", 4);
     put_little(d, wide || far ? 45 : 20, 2); /* made by */
-    put_common(d, wide, crc, size, length, extra ? extra + 4 : 0);
+    put_common(d, wide, r->crc, r->size, strlen(r->name), extra ? extra + 4 : 0);
     put_little(d, 0, 2); /* comment */
     put_little(d, 0, 2); /* disk */
     put_little(d, 0, 2); /* internal attributes */
     put_little(d, 0, 4); /* external attributes */
-    put_little(d, far ? 0xFFFFFFFF : (uint64_t)at, 4);
-    msx__buffer_text(d, name);
+    put_little(d, far ? 0xFFFFFFFF : (uint64_t)r->at, 4);
+    msx__buffer_text(d, r->name);
     if (extra) {
         put_little(d, 1, 2);
         put_little(d, extra, 2);
-        for (int i = 0; wide && i < 2; i++) put_little(d, (uint64_t)size, 8);
-        if (far) put_little(d, (uint64_t)at, 8);
+        for (int i = 0; wide && i < 2; i++) put_little(d, (uint64_t)r->size, 8);
+        if (far) put_little(d, (uint64_t)r->at, 8);
     }
     w->n++;
-    return status == MSX_OK && d->failed ? MSX_E_NOMEM : status;
+    return d->failed ? MSX_E_NOMEM : MSX_OK;
+}
+
+static msx_status put_record(writer *w, const char *name, const void *data, int64_t size) {
+    record r = {.name = name, .size = size};
+    r.crc = (uint32_t)crc32_z(crc32(0, NULL, 0), data, size ? (size_t)size : 0);
+    MSX_TRY(put_local(w, &r));
+    if (size) MSX_TRY(msx__output_write(&w->s->out, data, (size_t)size));
+    return put_central(w, &r);
+}
+
+/* A tensor that comes in pieces has no checksum before it was written: it is put in afterwards. */
+static msx_status put_pieces(writer *w, const char *name, int64_t k) {
+    enum { CRC_FIELD = 14 };
+    record r = {.name = name, .size = msx__save_bytes(w->s, k)};
+    MSX_TRY(put_local(w, &r));
+    MSX_TRY(msx__save_item_to(w->s, k, &w->s->out, &r.crc));
+    unsigned char crc[4];
+    for (int i = 0; i < 4; i++) crc[i] = (unsigned char)(r.crc >> 8 * i);
+    MSX_TRY(msx__output_patch(&w->s->out, r.at + CRC_FIELD, crc, sizeof crc));
+    return put_central(w, &r);
 }
 
 /* Central directory, the zip64 end records where 32 bits do not do, the end record. */
@@ -217,8 +250,13 @@ static msx_status put_tensors(writer *w) {
     for (int64_t k = 0; k < w->s->n; k++) {
         char name[48];
         const void *data;
+        int64_t n;
         snprintf(name, sizeof name, "archive/data/%" PRId64, k);
-        MSX_TRY(msx__save_load(w->s, k, &data));
+        if (w->s->source) {
+            MSX_TRY(put_pieces(w, name, k));
+            continue;
+        }
+        MSX_TRY(msx__save_load(w->s, k, 0, &data, &n));
         MSX_TRY(put_record(w, name, data, msx__save_bytes(w->s, k)));
     }
     return MSX_OK;

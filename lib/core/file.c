@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading files at offsets and as a whole. */
-#include "core/file.h"
+#include "core/hash_queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,6 +69,22 @@ void msx__file_tap_settle(msx__file_tap *const *taps, size_t n) {
     msx__sha256_add_all(hashes, bytes, sizes, n);
 }
 
+/* Read what the tap has not seen up to a byte and hand it to the queue. */
+static msx_status queue_up_to(const msx__file *f, int64_t end) {
+    msx__file_tap *tap = f->tap;
+    while (tap->next < end) {
+        int64_t left = end - tap->next;
+        size_t n = left < (int64_t)MSX__HASH_GAP ? (size_t)left : MSX__HASH_GAP;
+        void *gap = msx__hash_queue_gap(tap->queue, tap->number);
+        if (!gap) return MSX_E_NOMEM;
+        MSX_TRY(msx__check_cancel(f->ctx));
+        MSX_TRY(read_all(f, tap->next, gap, n));
+        msx__hash_queue_add(tap->queue, tap->number, gap, n);
+        tap->next += (int64_t)n;
+    }
+    return MSX_OK;
+}
+
 /* One piece of every file that is not there yet; `more` when there was one. */
 static msx_status hash_pieces(const msx__file *const *files, const int64_t *ends, size_t n,
                               bool *more) {
@@ -96,6 +112,10 @@ static msx_status hash_pieces(const msx__file *const *files, const int64_t *ends
 msx_status msx__file_hash_up_to(const msx__file *const *files, const int64_t *ends, size_t n) {
     msx__file_tap *taps[MSX__TAPS];
     size_t waiting = 0;
+    if (n && files[0]->tap->queue) { /* all or none of them have one */
+        for (size_t i = 0; i < n; i++) MSX_TRY(queue_up_to(files[i], ends[i]));
+        return MSX_OK;
+    }
     for (size_t i = 0; i < n; i++)
         if (files[i]->tap->n_waiting) taps[waiting++] = files[i]->tap;
     msx__file_tap_settle(taps, waiting);
@@ -113,7 +133,7 @@ static msx_status hash_up_to(const msx__file *f, int64_t end) {
 /* Each piece is hashed while it is in the cache. */
 static msx_status read_and_hash(const msx__file *f, int64_t offset, char *p, size_t n) {
     enum { PIECE = 1 << 18 };
-    MSX_TRY(hash_up_to(f, offset));
+    MSX_TRY(hash_up_to(f, f->tap->queue ? offset + (int64_t)n : offset));
     while (n > 0) {
         size_t step = n < PIECE ? n : PIECE;
         MSX_TRY(read_all(f, offset, p, step));
@@ -149,9 +169,15 @@ msx_status msx__file_read_lasting(const msx__file *f, int64_t offset, void *out,
     MSX_TRY(read_all(f, offset, out, n));
     int64_t end = offset + (int64_t)n;
     if (!f->tap || end <= f->tap->next) return MSX_OK;
-    f->tap->n_waiting = (size_t)(end - f->tap->next);
-    f->tap->waiting = (char *)out + (n - f->tap->n_waiting);
+    size_t fresh = (size_t)(end - f->tap->next);
+    const char *bytes = (const char *)out + (n - fresh);
     f->tap->next = end;
+    if (f->tap->queue) {
+        msx__hash_queue_add(f->tap->queue, f->tap->number, bytes, fresh);
+    } else {
+        f->tap->n_waiting = fresh;
+        f->tap->waiting = bytes;
+    }
     return MSX_OK;
 }
 

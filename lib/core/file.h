@@ -14,6 +14,9 @@ typedef struct msx__file_tap {
     int64_t next;        /* all bytes before this one are in the hash, or wait to be */
     const void *waiting; /* bytes of the last lasting read that are not in the hash yet */
     size_t n_waiting;
+    struct msx__hash_queue
+        *queue;    /* hashes beside the reading (core/hash_queue.h); NULL: none does */
+    size_t number; /* of the tap there */
 } msx__file_tap;
 
 typedef struct msx__file {

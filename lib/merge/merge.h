@@ -125,6 +125,8 @@ typedef struct msx__merge_kernels {
     /* where the models of a call are memory that the host does not see: the same models in the host's.
      * Else NULL. */
     const float *const *host;
+    /* A call is about a piece of a tensor of which the models are not equal, whatever they are in it. */
+    bool piece;
 } msx__merge_kernels;
 
 /* True when all models of a call hold the same bits; when models `a` and `b` do. */
@@ -136,6 +138,8 @@ msx_status msx__call_copy(const msx_merge_call *call, size_t m);
 
 /* True where the method touches models and result by kernels alone, so that these may lie on a device. */
 bool msx__method_is_resident(const msx_merge_method *m, const double *values, size_t n_models);
+/* True where every element of the result depends on this element of the models alone, unless they are equal. */
+bool msx__method_is_elementwise(const msx_merge_method *m);
 /* TIES without weights and other options. */
 bool msx__ties_is_plain(const double *values, size_t n_models);
 
@@ -184,6 +188,10 @@ const msx__recipe *msx__schedule_recipe(const msx__schedule *s, int64_t tensor);
 /* True when two schedules make the same of a tensor. */
 bool msx__schedule_same(const msx__schedule *a, const msx__schedule *b, int64_t tensor);
 
+/* Merge `n` elements of a tensor whose method is elementwise. */
+msx_status msx__merge_piece(const msx__schedule *s, const msx_arch *arch, int64_t tensor,
+                            const float *const *models, int64_t n, float *out,
+                            const msx__merge_kernels *kernels);
 /* Merge one tensor: `models` holds the tensor of every model the schedule names, in its order. */
 msx_status msx__merge_tensor(const msx__schedule *s, const msx_arch *arch, int64_t tensor,
                              const float *const *models, float *out,
@@ -227,9 +235,9 @@ msx_status msx__shared_arch(msx_arch **out, msx_ctx *ctx, msx_checkpoint *const 
 /* Read an official tensor of a model; MSX_E_FORMAT for NaN or infinity unless allowed. */
 msx_status msx__read_weights(msx_ctx *ctx, const msx_checkpoint *c, const char *name, float *out,
                              int64_t n, bool allow_nonfinite);
-/* MSX_E_FORMAT for a NaN or infinity in an official tensor of a model. */
+/* MSX_E_FORMAT for a NaN or infinity in `n` elements, from number `first` on, of an official tensor. */
 msx_status msx__check_finite(msx_ctx *ctx, const msx_checkpoint *c, const char *name,
-                             const float *values, int64_t n);
+                             const float *values, int64_t first, int64_t n);
 int64_t msx__tensor_elements(const msx_arch *arch, int64_t i);
 
 #endif

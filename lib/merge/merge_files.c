@@ -13,10 +13,12 @@ typedef struct job {
     const char *const *names;
     msx_checkpoint *inputs[MSX__MAX_MODELS];
     msx_arch *arch;
+    int64_t *order; /* of the architecture's tensors in the base's file, and so in the target's */
     msx__schedule schedule;
     msx__pipeline *pipeline;
     msx_checkpoint *target;
-    int64_t loaded; /* the tensor that the pipeline gave last, -1 before the first */
+    int64_t loaded;      /* the tensor that the pipeline gave last, -1 before the first ... */
+    int64_t first, many; /* ... from which element on, and how many */
     const float *values;
 } job;
 
@@ -62,6 +64,25 @@ static msx_status open_inputs(job *j, const char *const *paths) {
     return MSX_OK;
 }
 
+/* The order in which the base's file holds the tensors. */
+static msx_status find_order(job *j) {
+    int64_t n = msx_arch_tensor_count(j->arch);
+    const msx_checkpoint *base = j->inputs[0];
+    int64_t *there = msx__alloc(j->ctx, (size_t)msx_checkpoint_count(base), sizeof *there);
+    int64_t *sorted = msx__alloc(j->ctx, (size_t)n, sizeof *sorted);
+    j->order = msx__alloc(j->ctx, (size_t)n, sizeof *j->order);
+    bool room = there && sorted && j->order;
+    for (int64_t i = 0; i < n && room; i++) {
+        sorted[i] = msx_checkpoint_find(base, msx_arch_tensor_name(j->arch, i));
+        there[sorted[i]] = i;
+    }
+    if (room) msx__checkpoint_sort_by_place(base, sorted, n);
+    for (int64_t i = 0; i < n && room; i++) j->order[i] = there[sorted[i]];
+    msx__free(j->ctx, there);
+    msx__free(j->ctx, sorted);
+    return room ? MSX_OK : MSX_E_NOMEM;
+}
+
 /* Also makes the target, its tensors added by `add`. */
 static msx_status begin(job *j, bool allow_nonfinite,
                         msx_status (*add)(msx_checkpoint *c, const char *name, int rank,
@@ -69,10 +90,11 @@ static msx_status begin(job *j, bool allow_nonfinite,
     MSX_TRY(msx__shared_arch(&j->arch, j->ctx, j->inputs, j->names, j->n));
     MSX_TRY(msx__schedule_create(&j->schedule, j->plan, j->arch, j->names, j->n));
     MSX_TRY(msx_checkpoint_create(&j->target, j->ctx));
+    MSX_TRY(find_order(j));
     for (int64_t i = 0; i < msx_arch_tensor_count(j->arch); i++) {
         int64_t dims[MSX_MAX_RANK];
-        int rank = msx_arch_tensor_shape(j->arch, i, dims);
-        MSX_TRY(add(j->target, msx_arch_tensor_name(j->arch, i), rank, dims));
+        int rank = msx_arch_tensor_shape(j->arch, j->order[i], dims);
+        MSX_TRY(add(j->target, msx_arch_tensor_name(j->arch, j->order[i]), rank, dims));
     }
     j->loaded = -1;
     return msx__pipeline_start(&j->pipeline,
@@ -81,7 +103,9 @@ static msx_status begin(job *j, bool allow_nonfinite,
                                                     .inputs = j->inputs,
                                                     .arch = j->arch,
                                                     .schedule = &j->schedule,
+                                                    .order = j->order,
                                                     .allow_nonfinite = allow_nonfinite,
+                                                    .piece = MSX__PIPELINE_PIECE,
                                                     .ahead = MSX__PIPELINE_AHEAD});
 }
 
@@ -89,6 +113,7 @@ static void end(job *j) {
     msx__pipeline_free(j->pipeline);
     for (size_t k = 0; k < MSX__MAX_MODELS; k++) msx_checkpoint_free(j->inputs[k]);
     msx__schedule_free(&j->schedule);
+    msx__free(j->ctx, j->order);
     msx_arch_free(j->arch);
     msx_checkpoint_free(j->target);
 }
@@ -117,12 +142,16 @@ msx_status msx__plan_inputs_of(msx__plan_inputs *in, const msx_plan *plan) {
 
 /* ---- into a file ------------------------------------------------------------------------------- */
 
-/* HF models hold one tensor twice, one after the other. */
-static msx_status load(void *payload, int64_t tensor, const float **values) {
+/* HF models hold one tensor, a small one, twice, one after the other. */
+static msx_status load(void *payload, int64_t tensor, int64_t first, const float **values,
+                       int64_t *n) {
     job *j = payload;
-    if (tensor != j->loaded) MSX_TRY(msx__pipeline_next(j->pipeline, tensor, &j->values));
+    if (tensor != j->loaded || first != j->first)
+        MSX_TRY(msx__pipeline_next(j->pipeline, j->order[tensor], first, &j->values, &j->many));
     j->loaded = tensor;
+    j->first = first;
     *values = j->values;
+    *n = j->many;
     return MSX_OK;
 }
 
@@ -180,11 +209,15 @@ static msx_status merge_into_memory(job *j, const char *const *paths,
     MSX_TRY(msx__check_inputs(merged, j->ctx, j->inputs, j->names, j->n));
     MSX_TRY(begin(j, true, add_zeros));
     for (int64_t i = 0; i < msx_arch_tensor_count(j->arch); i++) {
-        const float *values;
-        MSX_TRY(msx__pipeline_next(j->pipeline, i, &values));
-        int64_t elements = msx_checkpoint_elements(j->target, i);
-        if (elements)
-            memcpy(msx_checkpoint_data(j->target, i), values, (size_t)elements * sizeof *values);
+        int64_t elements = msx_checkpoint_elements(j->target, i), first = 0, n;
+        do {
+            const float *values;
+            MSX_TRY(msx__pipeline_next(j->pipeline, j->order[i], first, &values, &n));
+            if (n)
+                memcpy(msx_checkpoint_data(j->target, i) + first, values,
+                       (size_t)n * sizeof *values);
+            first += n;
+        } while (first < elements);
     }
     MSX_TRY(msx__pipeline_finish(j->pipeline));
     return add_provenance(j, true);

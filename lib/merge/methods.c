@@ -107,6 +107,7 @@ msx_status msx__method_get(msx_ctx *ctx, const char *name, const msx_merge_metho
 
 bool msx__pair_equal(const msx_merge_call *call, size_t a, size_t b) {
     const msx__merge_kernels *k = call->kernels;
+    if (k && k->piece) return false;
     const float *const *models = k && k->host ? k->host : call->models;
     size_t bytes = (size_t)call->elements * sizeof(float);
     return !bytes || !memcmp(models[a], models[b], bytes);
@@ -130,6 +131,15 @@ bool msx__method_is_resident(const msx_merge_method *m, const double *values, si
         &msx__method_linear, &msx__method_task_arithmetic, &msx__method_ties, &msx__method_slerp};
     for (size_t i = 0; i < sizeof resident / sizeof *resident; i++)
         if (m == resident[i]) return true;
+    return false;
+}
+
+bool msx__method_is_elementwise(const msx_merge_method *m) {
+    static const msx_merge_method *const elementwise[] = {
+        &msx__method_linear, &msx__method_task_arithmetic, &msx__method_ram, &msx__method_nearswap,
+        &msx__method_passthrough};
+    for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
+        if (m == elementwise[i]) return true;
     return false;
 }
 

@@ -1,29 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Readers, the merger and the caller meet under one lock; tensors change hands only there. */
+/* Tensors go through in one of three ways. Where all can be cut into pieces the caller reads, merges and
+ * writes each piece while it is in the cache, and other threads only hash. Else readers, the merger and the
+ * caller each work on another tensor; they meet under one lock and tensors change hands only there. With one
+ * thread the caller does everything. */
 #include "merge/pipeline.h"
 
 #include "checkpoint/stream.h"
+#include "core/hash_queue.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_READERS = 8, TEXT = 2048 };
+enum { MAX_READERS = 8, TEXT = 2048, LAP = 4 };
 
-/* Places of tensors in a circle of memory, handed out and taken back in the order of the tensors. */
+/* Places of units in a circle of memory, handed out and taken back in their order. Small ones stay in its
+ * first part, which is in the cache. */
 typedef struct ring {
-    int64_t capacity; /* in elements, at least the largest tensor */
-    int64_t head;     /* where the next one may begin */
+    int64_t capacity;   /* in elements, at least the largest unit */
+    int64_t small, lap; /* units up to that size stay in that first part */
+    int64_t head;       /* where the next one may begin */
     int64_t placed, freed;
-    int64_t *at; /* place of each tensor below `placed` */
+    int64_t *at; /* place of each unit below `placed` */
 } ring;
 
 typedef struct input {
     float *memory;
-    int64_t read; /* tensors that are in memory, or were */
+    int64_t read; /* units that are in memory, or were */
+    uint32_t crc; /* of the tensor that is being read */
     bool hashed;
-    msx_status status; /* of the tensor number `read`, when negative */
+    msx_status status; /* of the unit number `read`, when negative */
     char text[TEXT];
 } input;
 
@@ -35,20 +42,26 @@ typedef struct reader {
 
 struct msx__pipeline {
     msx__pipeline_job job;
-    int64_t n_tensors;
+    msx__unit *units;
+    int64_t n_units, next, begun; /* next: the caller's unit; begun: tensors of which it has one */
     msx__merge_kernels kernels;
     ring in, out;
     input *inputs;
     float *results;
 
+    msx__hash_queue
+        *queue;      /* hashes beside the caller, who does the rest; NULL: one of the other ways */
+    uint64_t *marks; /* (LAP, taps): what was to be hashed when a place was filled */
+    size_t taps;
+
     pthread_mutex_t lock; /* of everything below, and of the rings and inputs */
     pthread_cond_t changed;
     bool stop;
-    int64_t merged;    /* tensors whose result is in memory, or was */
-    msx_status status; /* of the tensor number `merged`, when negative */
+    int64_t merged;    /* units whose result is in memory, or was */
+    msx_status status; /* of the unit number `merged`, when negative */
     char text[TEXT];
 
-    bool threaded, merging; /* run beside the caller; the merger's thread was started */
+    bool threaded, merging; /* readers run beside the caller; the merger's thread was started */
     pthread_t merger;
     reader readers[MAX_READERS];
     size_t n_readers, started;
@@ -56,13 +69,14 @@ struct msx__pipeline {
 
 /* ---- rings ------------------------------------------------------------------------------------- */
 
-/* Give tensor `placed` a place; false when it has to wait until older ones are freed. Begin and end of
+/* Give unit `placed` a place; false when it has to wait until older ones are freed. Begin and end of
  * the occupied part are equal only when it is empty. */
 static bool ring_place(ring *r, int64_t elements) {
     int64_t oldest = r->freed < r->placed ? r->at[r->freed] : -1;
+    int64_t end = elements <= r->small ? r->lap : r->capacity;
     if (oldest < 0)
         r->head = 0;
-    else if (r->head > oldest && r->capacity - r->head < elements)
+    else if (r->head > oldest && end - r->head < elements)
         r->head = 0;
     if (oldest >= 0 && r->head <= oldest && oldest - r->head <= elements) return false;
     r->at[r->placed++] = r->head;
@@ -70,24 +84,35 @@ static bool ring_place(ring *r, int64_t elements) {
     return true;
 }
 
-static msx_status ring_open(ring *r, msx_ctx *ctx, int64_t n_tensors, int64_t capacity) {
+static msx_status ring_open(ring *r, msx__pipeline *p, int64_t capacity) {
     r->capacity = capacity;
-    r->at = msx__calloc(ctx, (size_t)n_tensors, sizeof *r->at);
+    r->small = p->job.piece;
+    r->lap = LAP * p->job.piece < capacity ? LAP * p->job.piece : capacity;
+    r->at = msx__calloc(p->job.ctx, (size_t)p->n_units, sizeof *r->at);
     return r->at ? MSX_OK : MSX_E_NOMEM;
 }
 
 /* ---- what each stage does --------------------------------------------------------------------------- */
 
-static msx_status read_input(msx__pipeline *p, size_t k, int64_t i) {
+/* Part [from, from + n) of a unit of input k. Views are read at once. */
+static msx_status read_part(msx__pipeline *p, size_t k, int64_t u, int64_t from, int64_t n) {
     const msx__pipeline_job *j = &p->job;
+    const msx__unit *unit = &p->units[u];
+    const msx_checkpoint *c = j->inputs[k];
+    const char *name = msx_arch_tensor_name(j->arch, unit->tensor);
+    int64_t tensor = msx_checkpoint_find(c, name), first = unit->first + from;
+    float *out = p->inputs[k].memory + p->in.at[u] + from;
     MSX_TRY(msx__check_cancel(j->ctx));
-    return msx__read_weights(j->ctx, j->inputs[k], msx_arch_tensor_name(j->arch, i),
-                             p->inputs[k].memory + p->in.at[i], msx__tensor_elements(j->arch, i),
-                             true);
+    if (msx__checkpoint_has_pieces(c, tensor))
+        MSX_TRY(msx__checkpoint_read_piece(c, tensor, first, n, out, &p->inputs[k].crc));
+    else if (from == 0)
+        MSX_TRY(msx_checkpoint_read(c, tensor, out, unit->n));
+    return j->allow_nonfinite ? MSX_OK : msx__check_finite(j->ctx, c, name, out, first, n);
 }
 
-static const char *name_or_end(const msx__pipeline *p, int64_t i) {
-    return i < p->n_tensors ? msx_arch_tensor_name(p->job.arch, i) : NULL;
+/* Name of the tensor that begins with unit u; NULL behind the last. */
+static const char *beginning_with(const msx__pipeline *p, int64_t u) {
+    return u < p->n_units ? msx_arch_tensor_name(p->job.arch, p->units[u].tensor) : NULL;
 }
 
 static msx_status hash_input(msx__pipeline *p, size_t k) {
@@ -95,93 +120,100 @@ static msx_status hash_input(msx__pipeline *p, size_t k) {
     return msx_checkpoint_sha256(p->job.inputs[k], digest);
 }
 
-static msx_status merge_inputs(msx__pipeline *p, int64_t i) {
-    const msx__pipeline_job *j = &p->job;
-    const float *models[MSX__MAX_MODELS];
-    for (size_t k = 0; k < j->n && !j->allow_nonfinite; k++)
-        MSX_TRY(msx__check_finite(j->ctx, j->inputs[k], msx_arch_tensor_name(j->arch, i),
-                                  p->inputs[k].memory + p->in.at[i],
-                                  msx__tensor_elements(j->arch, i)));
-    for (size_t k = 0; k < j->schedule->n_models; k++)
-        models[k] = p->inputs[j->schedule->models[k]].memory + p->in.at[i];
-    return msx__merge_tensor(j->schedule, j->arch, i, models, p->results + p->out.at[i],
-                             &p->kernels);
-}
-
-/* ---- threads ---------------------------------------------------------------------------------------- */
-
 static void keep_text(const msx_ctx *ctx, char text[TEXT]) {
     snprintf(text, TEXT, "%s", msx_ctx_error(ctx));
 }
 
-/* Wait until the inputs have room for tensor i. */
-static bool wait_for_room(msx__pipeline *p, int64_t i) {
+/* Read unit u of the inputs first, first + step, ... that have not failed, piece by piece of each, so that
+ * they are hashed together and from the cache; or hash them to their ends. status[k] of each. */
+static void read_inputs(msx__pipeline *p, size_t first, size_t step, int64_t u,
+                        msx_status *status) {
+    const msx__pipeline_job *j = &p->job;
+    int64_t elements = u < p->n_units ? p->units[u].n : 0, from = 0;
+    msx_checkpoint *read[MSX__MAX_MODELS];
+    size_t n = 0;
+    for (size_t k = first; k < j->n; k += step) {
+        status[k] = p->inputs[k].status;
+        if (status[k] == MSX_OK) read[n++] = j->inputs[k];
+    }
+    if (u == p->n_units || p->units[u].first == 0)
+        msx__checkpoint_hash_ahead(read, n, beginning_with(p, u));
+    do {
+        int64_t part = elements - from < j->piece ? elements - from : j->piece;
+        n = 0;
+        for (size_t k = first; k < j->n; k += step) {
+            if (status[k] < 0) continue;
+            status[k] = u < p->n_units ? read_part(p, k, u, from, part) : hash_input(p, k);
+            if (status[k] < 0)
+                keep_text(j->ctx, p->inputs[k].text);
+            else
+                read[n++] = j->inputs[k];
+        }
+        msx__checkpoint_settle_hashes(read, n);
+        from += part;
+    } while (from < elements);
+}
+
+static msx_status merge_inputs(msx__pipeline *p, int64_t u) {
+    const msx__pipeline_job *j = &p->job;
+    const msx__unit *unit = &p->units[u];
+    const float *models[MSX__MAX_MODELS];
+    for (size_t k = 0; k < j->schedule->n_models; k++)
+        models[k] = p->inputs[j->schedule->models[k]].memory + p->in.at[u];
+    msx__merge_kernels kernels = p->kernels;
+    kernels.piece = unit->n < msx__tensor_elements(j->arch, unit->tensor);
+    return msx__merge_piece(j->schedule, j->arch, unit->tensor, models, unit->n,
+                            p->results + p->out.at[u], &kernels);
+}
+
+/* ---- threads ---------------------------------------------------------------------------------------- */
+
+/* Wait until the inputs have room for unit u. */
+static bool wait_for_room(msx__pipeline *p, int64_t u) {
     pthread_mutex_lock(&p->lock);
-    while (!p->stop && i >= p->in.placed &&
-           !ring_place(&p->in, msx__tensor_elements(p->job.arch, i)))
+    while (!p->stop && u >= p->in.placed && !ring_place(&p->in, p->units[u].n))
         pthread_cond_wait(&p->changed, &p->lock);
     bool go = !p->stop;
     pthread_mutex_unlock(&p->lock);
     return go;
 }
 
-/* Read tensor i of the reader's inputs, or hash them to their ends. One that fails is not read on; the
- * others are, as far as there is room. */
-static void read_tensor(const reader *r, int64_t i) {
-    msx__pipeline *p = r->p;
-    msx_status status[MSX__MAX_MODELS];
-    msx_checkpoint *read[MSX__MAX_MODELS];
-    size_t n = 0;
-    for (size_t k = r->first; k < p->job.n; k += p->n_readers)
-        if (p->inputs[k].status == MSX_OK) read[n++] = p->job.inputs[k];
-    msx__checkpoint_hash_ahead(read, n, name_or_end(p, i));
-    n = 0;
-    for (size_t k = r->first; k < p->job.n; k += p->n_readers) {
-        input *in = &p->inputs[k];
-        if (in->status < 0) continue;
-        status[k] = i < p->n_tensors ? read_input(p, k, i) : hash_input(p, k);
-        if (status[k] < 0)
-            keep_text(p->job.ctx, in->text);
-        else
-            read[n++] = p->job.inputs[k];
-    }
-    msx__checkpoint_settle_hashes(read, n);
-    pthread_mutex_lock(&p->lock);
-    for (size_t k = r->first; k < p->job.n; k += p->n_readers) {
-        input *in = &p->inputs[k];
-        if (in->status < 0) continue;
-        in->status = status[k];
-        if (status[k] < 0) continue;
-        in->hashed = i == p->n_tensors;
-        in->read += i < p->n_tensors;
-    }
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->lock);
-}
-
+/* One that fails is not read on; the others are, as far as there is room. */
 static void *run_reader(void *payload) {
     const reader *r = payload;
-    for (int64_t i = 0; i <= r->p->n_tensors; i++) {
-        if (i < r->p->n_tensors && !wait_for_room(r->p, i)) break;
-        read_tensor(r, i);
+    msx__pipeline *p = r->p;
+    msx_status status[MSX__MAX_MODELS];
+    for (int64_t u = 0; u <= p->n_units; u++) {
+        if (u < p->n_units && !wait_for_room(p, u)) break;
+        read_inputs(p, r->first, p->n_readers, u, status);
+        pthread_mutex_lock(&p->lock);
+        for (size_t k = r->first; k < p->job.n; k += p->n_readers) {
+            input *in = &p->inputs[k];
+            if (in->status < 0) continue;
+            in->status = status[k];
+            if (status[k] < 0) continue;
+            in->hashed = u == p->n_units;
+            in->read += u < p->n_units;
+        }
+        pthread_cond_broadcast(&p->changed);
+        pthread_mutex_unlock(&p->lock);
     }
     return NULL;
 }
 
-/* Wait for all inputs of tensor i and for room for its result; false when the merger is to end. */
-static bool wait_for_inputs(msx__pipeline *p, int64_t i) {
+/* Wait for all inputs of unit u and for room for its result; false when the merger is to end. */
+static bool wait_for_inputs(msx__pipeline *p, int64_t u) {
     pthread_mutex_lock(&p->lock);
     for (size_t k = 0; k < p->job.n && p->status == MSX_OK; k++) {
         const input *in = &p->inputs[k];
-        while (!p->stop && in->read <= i && in->status == MSX_OK)
+        while (!p->stop && in->read <= u && in->status == MSX_OK)
             pthread_cond_wait(&p->changed, &p->lock);
-        if (in->read > i || p->stop) continue;
+        if (in->read > u || p->stop) continue;
         p->status = in->status;
         memcpy(p->text, in->text, sizeof p->text);
         pthread_cond_broadcast(&p->changed);
     }
-    while (!p->stop && p->status == MSX_OK &&
-           !ring_place(&p->out, msx__tensor_elements(p->job.arch, i)))
+    while (!p->stop && p->status == MSX_OK && !ring_place(&p->out, p->units[u].n))
         pthread_cond_wait(&p->changed, &p->lock);
     bool go = !p->stop && p->status == MSX_OK;
     pthread_mutex_unlock(&p->lock);
@@ -190,14 +222,14 @@ static bool wait_for_inputs(msx__pipeline *p, int64_t i) {
 
 static void *run_merger(void *payload) {
     msx__pipeline *p = payload;
-    for (int64_t i = 0; i < p->n_tensors && wait_for_inputs(p, i); i++) {
-        msx_status status = merge_inputs(p, i);
+    for (int64_t u = 0; u < p->n_units && wait_for_inputs(p, u); u++) {
+        msx_status status = merge_inputs(p, u);
         pthread_mutex_lock(&p->lock);
         p->status = status;
         if (status < 0)
             keep_text(p->job.ctx, p->text);
         else
-            p->merged = p->in.freed = i + 1;
+            p->merged = p->in.freed = u + 1;
         pthread_cond_broadcast(&p->changed);
         pthread_mutex_unlock(&p->lock);
         if (status < 0) break;
@@ -214,19 +246,23 @@ static msx_status start_thread(msx_ctx *ctx, pthread_t *thread, void *(*run)(voi
 
 /* ---- the pipeline ----------------------------------------------------------------------------------- */
 
+/* Room for the largest unit, and beside the caller for what is read ahead. */
 static msx_status make_room(msx__pipeline *p) {
     msx_ctx *ctx = p->job.ctx;
     int64_t largest = 0, all = 0;
-    for (int64_t i = 0; i < p->n_tensors; i++) {
-        int64_t elements = msx__tensor_elements(p->job.arch, i);
+    for (int64_t u = 0; u < p->n_units; u++) {
+        int64_t elements = p->units[u].n;
         if (elements > largest) largest = elements;
         if (!msx__add(all, elements, &all)) all = INT64_MAX;
     }
-    /* a small model fits as a whole */
-    int64_t room = p->threaded ? largest + p->job.ahead : largest;
-    if (room > all) room = all;
-    MSX_TRY(ring_open(&p->in, ctx, p->n_tensors, room));
-    MSX_TRY(ring_open(&p->out, ctx, p->n_tensors, room));
+    int64_t room = largest;
+    if (p->threaded) room += p->job.ahead;
+    if (room < LAP * p->job.piece)
+        room = LAP * p->job.piece;
+    else if (room > all)
+        room = all; /* a small model fits as a whole */
+    MSX_TRY(ring_open(&p->in, p, room));
+    MSX_TRY(ring_open(&p->out, p, room));
     p->inputs = msx__calloc(ctx, p->job.n, sizeof *p->inputs);
     p->results = msx__alloc(ctx, (size_t)room, sizeof *p->results);
     if (!p->inputs || !p->results) return MSX_E_NOMEM;
@@ -237,15 +273,35 @@ static msx_status make_room(msx__pipeline *p) {
     return MSX_OK;
 }
 
+/* Can all be read, hashed, merged and written piece by piece? */
+static bool is_stream(const msx__pipeline *p) {
+    for (int64_t u = 0; u < p->n_units; u++)
+        if (p->units[u].n > p->job.piece) return false;
+    for (size_t k = 0; k < p->job.n; k++)
+        if (!msx__checkpoint_is_plain(p->job.inputs[k])) return false;
+    return true;
+}
+
+static msx_status start_stream(msx__pipeline *p, int threads) {
+    const msx__pipeline_job *j = &p->job;
+    p->taps = msx__checkpoint_taps(j->inputs, j->n);
+    p->marks = msx__calloc(j->ctx, LAP * p->taps, sizeof *p->marks);
+    if (!p->marks) return MSX_E_NOMEM;
+    return msx__checkpoint_hash_beside(&p->queue, j->inputs, j->n, threads);
+}
+
 /* The merger leaves a thread to the readers. These are no more than the processor can run: what one reads
  * is hashed together, which is cheaper (lib/core/hash_lanes.c). */
 static msx_status start(msx__pipeline *p) {
     msx_ctx *ctx = p->job.ctx;
     int threads = msx_ctx_threads(ctx);
-    p->threaded = threads > 1;
+    MSX_TRY(msx__units_plan(&p->units, &p->n_units, &p->job));
+    bool stream = threads > 1 && is_stream(p);
+    p->threaded = threads > 1 && !stream;
     MSX_TRY(msx__merge_kernels_open(&p->kernels, ctx));
-    msx__merge_kernels_set_threads(&p->kernels, threads > 1 ? threads - 1 : 1);
+    msx__merge_kernels_set_threads(&p->kernels, p->threaded ? threads - 1 : 1);
     MSX_TRY(make_room(p));
+    if (stream) return start_stream(p, threads - 1);
     if (!p->threaded) return MSX_OK;
     p->n_readers = (size_t)threads < MAX_READERS ? (size_t)threads : MAX_READERS;
     if (p->n_readers > p->job.n) p->n_readers = p->job.n;
@@ -264,7 +320,6 @@ msx_status msx__pipeline_start(msx__pipeline **out, const msx__pipeline_job *job
     msx__pipeline *p = msx__calloc(job->ctx, 1, sizeof *p);
     if (!p) return MSX_E_NOMEM;
     p->job = *job;
-    p->n_tensors = msx_arch_tensor_count(job->arch);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
     msx_status status = start(p);
@@ -276,38 +331,57 @@ msx_status msx__pipeline_start(msx__pipeline **out, const msx__pipeline_job *job
     return MSX_OK;
 }
 
-/* Tensor i without any other thread. */
-static msx_status make_here(msx__pipeline *p, int64_t i) {
-    int64_t elements = msx__tensor_elements(p->job.arch, i);
-    p->in.freed = p->out.freed = i;
-    ring_place(&p->in, elements);
-    ring_place(&p->out, elements);
-    msx__checkpoint_hash_ahead(p->job.inputs, p->job.n, name_or_end(p, i));
-    for (size_t k = 0; k < p->job.n; k++) MSX_TRY(read_input(p, k, i));
-    msx__checkpoint_settle_hashes(p->job.inputs, p->job.n);
-    return merge_inputs(p, i);
+/* Unit u on the caller's thread. A place for it is where nothing is needed any more: it was hashed. */
+static void place_here(msx__pipeline *p, int64_t u) {
+    if (p->queue && u >= LAP) msx__hash_queue_wait(p->queue, p->marks + u % LAP * (int64_t)p->taps);
+    p->in.at[u] = p->queue ? u % LAP * p->job.piece : 0;
+    p->out.at[u] = 0;
 }
 
-/* Take back the room of the results before i, and wait for that of i. */
-static msx_status wait_for_result(msx__pipeline *p, int64_t i) {
+static msx_status make_here(msx__pipeline *p, int64_t u) {
+    msx_status status[MSX__MAX_MODELS];
+    place_here(p, u);
+    read_inputs(p, 0, 1, u, status);
+    if (p->queue) {
+        msx__hash_queue_mark(p->queue, p->marks + u % LAP * (int64_t)p->taps);
+        if (u % 2) msx__hash_queue_go(p->queue); /* waking is not for nothing */
+    }
+    for (size_t k = 0; k < p->job.n; k++)
+        if (status[k] < 0) return msx__fail(p->job.ctx, status[k], "%s", p->inputs[k].text);
+    return merge_inputs(p, u);
+}
+
+/* Take back the room of the results before u, and wait for that of u. */
+static msx_status wait_for_result(msx__pipeline *p, int64_t u) {
     pthread_mutex_lock(&p->lock);
-    p->out.freed = i;
+    p->out.freed = u;
     pthread_cond_broadcast(&p->changed);
-    while (p->merged <= i && p->status == MSX_OK) pthread_cond_wait(&p->changed, &p->lock);
-    msx_status status = p->merged > i ? MSX_OK : p->status;
+    while (p->merged <= u && p->status == MSX_OK) pthread_cond_wait(&p->changed, &p->lock);
+    msx_status status = p->merged > u ? MSX_OK : p->status;
     pthread_mutex_unlock(&p->lock);
     return status < 0 ? msx__fail(p->job.ctx, status, "%s", p->text) : MSX_OK;
 }
 
-msx_status msx__pipeline_next(msx__pipeline *p, int64_t i, const float **values) {
-    MSX_TRY(msx__progress(p->job.ctx, "merge", i, p->n_tensors, NAN));
-    MSX_TRY(p->threaded ? wait_for_result(p, i) : make_here(p, i));
-    *values = p->results + p->out.at[i];
+msx_status msx__pipeline_next(msx__pipeline *p, int64_t tensor, int64_t first, const float **values,
+                              int64_t *n) {
+    int64_t u = p->next;
+    if (u >= p->n_units || p->units[u].tensor != tensor || p->units[u].first != first)
+        return msx__fail(p->job.ctx, MSX_E_INTERNAL, "tensors are merged in order only");
+    if (!first)
+        MSX_TRY(msx__progress(p->job.ctx, "merge", p->begun++, msx_arch_tensor_count(p->job.arch),
+                              NAN));
+    MSX_TRY(p->threaded ? wait_for_result(p, u) : make_here(p, u));
+    p->next++;
+    *values = p->results + p->out.at[u];
+    *n = p->units[u].n;
     return MSX_OK;
 }
 
 msx_status msx__pipeline_finish(msx__pipeline *p) {
-    MSX_TRY(msx__progress(p->job.ctx, "merge", p->n_tensors, p->n_tensors, NAN));
+    int64_t tensors = msx_arch_tensor_count(p->job.arch);
+    MSX_TRY(msx__progress(p->job.ctx, "merge", tensors, tensors, NAN));
+    msx__hash_queue_stop(p->queue);
+    p->queue = NULL;
     if (!p->threaded) msx__checkpoint_hash_ahead(p->job.inputs, p->job.n, NULL);
     for (size_t k = 0; k < p->job.n; k++) {
         if (!p->threaded) {
@@ -332,10 +406,13 @@ void msx__pipeline_free(msx__pipeline *p) {
     pthread_mutex_unlock(&p->lock);
     for (size_t r = 0; r < p->started; r++) pthread_join(p->readers[r].thread, NULL);
     if (p->merging) pthread_join(p->merger, NULL);
+    msx__hash_queue_stop(p->queue); /* before the memory that it hashes */
     for (size_t k = 0; p->inputs && k < p->job.n; k++) msx__free(ctx, p->inputs[k].memory);
     msx__merge_kernels_close(&p->kernels);
     msx__free(ctx, p->inputs);
     msx__free(ctx, p->results);
+    msx__free(ctx, p->units);
+    msx__free(ctx, p->marks);
     msx__free(ctx, p->in.at);
     msx__free(ctx, p->out.at);
     pthread_cond_destroy(&p->changed);

@@ -160,8 +160,14 @@ bool msx__schedule_same(const msx__schedule *a, const msx__schedule *b, int64_t 
 msx_status msx__merge_tensor(const msx__schedule *s, const msx_arch *arch, int64_t tensor,
                              const float *const *models, float *out,
                              const msx__merge_kernels *kernels) {
+    return msx__merge_piece(s, arch, tensor, models, msx__tensor_elements(arch, tensor), out,
+                            kernels);
+}
+
+msx_status msx__merge_piece(const msx__schedule *s, const msx_arch *arch, int64_t tensor,
+                            const float *const *models, int64_t n, float *out,
+                            const msx__merge_kernels *kernels) {
     const msx__recipe *r = msx__schedule_recipe(s, tensor);
-    int64_t n = msx__tensor_elements(arch, tensor);
     if (!r)
         return msx__kernel_status(
             kernels->ops->copy(kernels->dev, out, models[0], (size_t)n * sizeof *out));

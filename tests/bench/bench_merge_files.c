@@ -5,11 +5,13 @@
  *   bench_merge_files [FOLDER [THREADS]]
  *
  * The models are made in FOLDER, or used when they are there. Times are medians; ratios are medians of what
- * one round measured side by side, so that other work on the machine tells less. */
+ * one round measured side by side, so that other work on the machine tells less; CPU time, of all threads
+ * together, tells least of it. */
 #include "bench/rounds.h"
 #include "support/vit_files.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -34,9 +36,19 @@ static int make_models(bench *b) {
     return status >= 0;
 }
 
-/* Run a program; its wall time, negative when it fails. `peak` becomes at least the memory it held. A
- * child begins with the peak of its parent, so the models are made in a child, too. */
-static double run(const char *const *command, int64_t *peak) {
+/* What a command cost in every round. */
+typedef struct cost {
+    series wall, cpu; /* cpu: user and system time of all its threads, and of what it started */
+    int64_t peak;     /* bytes of memory that it held at most */
+} cost;
+
+static double seconds_of(struct timeval t) {
+    return (double)t.tv_sec + 1e-6 * (double)t.tv_usec;
+}
+
+/* Run a program; false when it fails. A child begins with the peak of its parent, so the models are made in
+ * a child, too. */
+static bool run(const char *const *command, cost *c) {
     struct rusage usage;
     int code = 0;
     double start = clock_now();
@@ -47,52 +59,62 @@ static double run(const char *const *command, int64_t *peak) {
         execvp(command[0], (char *const *)command);
         _exit(127);
     }
-    if (child < 0 || wait4(child, &code, 0, &usage) != child) return -1;
-    if (peak && usage.ru_maxrss * (int64_t)1024 > *peak) *peak = usage.ru_maxrss * (int64_t)1024;
-    return WIFEXITED(code) && WEXITSTATUS(code) == 0 ? clock_now() - start : -1;
+    if (child < 0 || wait4(child, &code, 0, &usage) != child) return false;
+    if (c) {
+        series_add(&c->wall, clock_now() - start);
+        series_add(&c->cpu, seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime));
+        if (usage.ru_maxrss * (int64_t)1024 > c->peak) c->peak = usage.ru_maxrss * (int64_t)1024;
+    }
+    return WIFEXITED(code) && WEXITSTATUS(code) == 0;
 }
 
-static double cat(const bench *b, const char *then) {
+static bool cat(const bench *b, const char *then, cost *c) {
     char text[8 * PATH];
     snprintf(text, sizeof text, "cat '%s' '%s' '%s' > /dev/null && cat '%s' > '%s' && %s '%s'",
              b->paths[0], b->paths[1], b->paths[2], b->paths[0], b->out, then, b->out);
-    return run((const char *const[]){"sh", "-c", text, NULL}, NULL);
+    return run((const char *const[]){"sh", "-c", text, NULL}, c);
 }
 
-static double merge(const bench *b, const char *method, int64_t *peak) {
+static bool merge(const bench *b, const char *method, cost *c) {
     const char *const command[] = {b->program,   "merge",    "-q",         "--threads",
                                    b->threads,   "--method", method,       "--base",
                                    b->paths[0],  "--model",  b->models[1], "--model",
                                    b->models[2], "-o",       b->out,       NULL};
-    return run(command, peak);
+    return run(command, c);
+}
+
+static void print_cost(const char *what, const cost *c) {
+    printf("%-32s %8.3f %8.3f", what, series_median(&c->wall), series_median(&c->cpu));
 }
 
 static int measure(const bench *b) {
     static const char *const methods[] = {"linear", "task_arithmetic", "ties", "slerp"};
     enum { METHODS = sizeof methods / sizeof *methods };
-    series cats = {.n = 0}, synced = {.n = 0}, merges[METHODS] = {{.n = 0}};
-    int64_t peak[METHODS] = {0};
-    if (merge(b, methods[0], NULL) < 0) return 0; /* brings the inputs into the page cache */
+    static cost plain, synced, merges[METHODS];
+    if (!merge(b, methods[0], NULL)) return 0; /* brings the inputs into the page cache */
     for (int round = 0; round < ROUNDS; round++) {
         unlink(b->out);
-        series_add(&cats, cat(b, "test -s"));
+        if (!cat(b, "test -s", &plain)) return 0;
         unlink(b->out);
-        series_add(&synced, cat(b, "sync"));
+        if (!cat(b, "sync", &synced)) return 0;
         for (int i = 0; i < METHODS; i++) {
             unlink(b->out);
-            series_add(&merges[i], merge(b, methods[i], &peak[i]));
-            if (merges[i].seconds[round] < 0) return 0;
+            if (!merge(b, methods[i], &merges[i])) return 0;
         }
     }
     unlink(b->out);
-    printf("%-32s %8s %8s %12s %9s\n", "file to file", "s", "/ cat", "/ cat + sync", "peak MB");
-    printf("%-32s %8.3f\n", "cat 3 inputs, cat > output", series_median(&cats));
-    printf("%-32s %8.3f\n", "the same, and sync the output", series_median(&synced));
-    for (int i = 0; i < METHODS; i++)
-        printf("%-32s %8.3f %8.2f %12.2f %9.1f\n", methods[i], series_median(&merges[i]),
-               series_ratio(&merges[i], &cats), series_ratio(&merges[i], &synced),
-               1e-6 * (double)peak[i]);
-    printf("%-32s %8s %8s %12s %9.1f\n", "bound", "", "1.50", "",
+    printf("%-32s %8s %8s %8s %12s %9s\n", "file to file", "s", "CPU s", "/ cat", "/ cat + sync",
+           "peak MB");
+    print_cost("cat 3 inputs, cat > output", &plain);
+    printf("\n");
+    print_cost("the same, and sync the output", &synced);
+    printf("\n");
+    for (int i = 0; i < METHODS; i++) {
+        print_cost(methods[i], &merges[i]);
+        printf(" %8.2f %12.2f %9.1f\n", series_ratio(&merges[i].wall, &plain.wall),
+               series_ratio(&merges[i].wall, &synced.wall), 1e-6 * (double)merges[i].peak);
+    }
+    printf("%-32s %8s %8s %8s %12s %9.1f\n", "bound", "", "", "1.50", "",
            1e-6 * (double)(5 * TEST_VIT_B_LARGEST) + 64);
     return 1;
 }

@@ -17,6 +17,16 @@
 enum { MODELS = 3 };
 static const char *const names[MODELS] = {"base", "ft0", "ft1"};
 
+/* Wide models have tensors that are larger than a piece: they do not stream, unless the method is
+ * elementwise. Those of others fit into one. */
+enum { NARROW, WIDE, WIDTHS };
+static msx_checkpoint *model_of(msx_ctx *c, int width, uint32_t seed) {
+    msx_checkpoint *m;
+    test_ok(c, msx_checkpoint_create(&m, c));
+    test_ok(c, sam_of_width(m, c, width == WIDE ? 96 : 8, 3, 2, seed));
+    return m;
+}
+
 static msx_ctx *ctx;
 static const char *folder;
 static char files[MODELS][128], out[128];
@@ -34,9 +44,9 @@ static void tear_down(void) {
     msx_ctx_free(ctx);
 }
 
-static void save_small(msx_ctx *c) {
+static void save_models(msx_ctx *c, int width) {
     for (uint32_t k = 0; k < MODELS; k++) {
-        msx_checkpoint *m = small_sam(c, 3, 2, k + 1);
+        msx_checkpoint *m = model_of(c, width, k + 1);
         test_ok(c, msx_checkpoint_save(m, paths[k], NULL));
         msx_checkpoint_free(m);
     }
@@ -67,25 +77,36 @@ static void expect_only_inputs(void) {
 
 /* ---- the same bits ------------------------------------------------------------------------------ */
 
-/* Every tensor of a pipeline with a ring of that size is the target's. */
-static void expect_bits(msx_checkpoint *const *inputs, const msx_plan *plan, int64_t ahead,
-                        int threads, msx_checkpoint *target) {
+/* Every tensor of a pipeline with pieces and a ring of that size is the target's. */
+static void expect_bits(msx_checkpoint *const *inputs, const msx_plan *plan, int64_t piece,
+                        int64_t ahead, int threads, msx_checkpoint *target) {
     msx__schedule schedule;
     msx__pipeline *p;
     msx_arch *arch;
     test_ok(ctx, msx_ctx_set_threads(ctx, threads));
     test_ok(ctx, msx_arch_infer(&arch, ctx, inputs[0]));
     test_ok(ctx, msx__schedule_create(&schedule, plan, arch, names, MODELS));
-    const msx__pipeline_job job = {ctx, MODELS, inputs, arch, &schedule, false, ahead};
+    const msx__pipeline_job job = {.ctx = ctx,
+                                   .n = MODELS,
+                                   .inputs = inputs,
+                                   .arch = arch,
+                                   .schedule = &schedule,
+                                   .piece = piece,
+                                   .ahead = ahead};
     test_ok(ctx, msx__pipeline_start(&p, &job));
     for (int64_t i = 0; i < msx_arch_tensor_count(arch); i++) {
-        const float *values;
-        test_ok(ctx, msx__pipeline_next(p, i, &values));
-        int64_t at = msx_checkpoint_find(target, msx_arch_tensor_name(arch, i));
-        ck_assert_msg(!memcmp(values, msx_checkpoint_data(target, at),
-                              (size_t)msx_checkpoint_elements(target, at) * sizeof *values),
-                      "%s, ahead %lld, %d threads: %s", msx_plan_entry_method(plan, 0),
-                      (long long)ahead, threads, msx_arch_tensor_name(arch, i));
+        int64_t at = msx_checkpoint_find(target, msx_arch_tensor_name(arch, i)), first = 0, n;
+        do {
+            const float *values;
+            test_ok(ctx, msx__pipeline_next(p, i, first, &values, &n));
+            ck_assert_msg(!memcmp(values, msx_checkpoint_data(target, at) + first,
+                                  (size_t)n * sizeof *values),
+                          "%s, piece %lld, ahead %lld, %d threads: %s, from %lld",
+                          msx_plan_entry_method(plan, 0), (long long)piece, (long long)ahead,
+                          threads, msx_arch_tensor_name(arch, i), (long long)first);
+            first += n;
+        } while (first < msx_checkpoint_elements(target, at));
+        ck_assert_int_eq(first, msx_checkpoint_elements(target, at));
     }
     test_ok(ctx, msx__pipeline_finish(p));
     msx__pipeline_free(p);
@@ -94,20 +115,32 @@ static void expect_bits(msx_checkpoint *const *inputs, const msx_plan *plan, int
 }
 
 START_TEST(every_method_has_the_bits_of_the_merge_in_memory) {
-    static const int64_t ahead[] = {0, 1, 100, 1000, MSX__PIPELINE_AHEAD};
+    static const int64_t pieces[] = {60, 300, MSX__PIPELINE_PIECE};
+    static const int64_t ahead[] = {0, 1, 1000, MSX__PIPELINE_AHEAD};
     static const int threads[] = {1, 2, 3, 5};
     msx_checkpoint *inputs[MODELS];
     msx_merger *m;
     for (uint32_t k = 0; k < MODELS; k++) inputs[k] = small_sam(ctx, 3, 2, k + 1);
+    /* equal to the end, and equal at its beginning */
+    static const char *const alike[] = {"image_encoder.blocks.1.mlp.lin1.weight",
+                                        "image_encoder.neck.2.weight"};
+    for (int k = 1; k < MODELS; k++)
+        for (int i = 0; i < 2; i++) {
+            int64_t t = msx_checkpoint_find(inputs[0], alike[i]);
+            size_t n = (size_t)msx_checkpoint_elements(inputs[0], t) - (i ? 5 : 0);
+            memcpy(msx_checkpoint_data(inputs[k], t), msx_checkpoint_data(inputs[0], t),
+                   n * sizeof(float));
+        }
     test_ok(ctx, msx_merger_create(&m, ctx, inputs, names, MODELS, false));
     const char *method = msx_merge_method_at(ctx, _i)->name;
     msx_plan *plan = plan_of(method);
     msx_checkpoint *target;
     test_ok(ctx, msx_checkpoint_create(&target, ctx));
     test_ok(ctx, msx_merger_run(m, plan, NULL, target, NULL));
-    for (size_t a = 0; a < sizeof ahead / sizeof *ahead; a++)
-        for (size_t t = 0; t < sizeof threads / sizeof *threads; t++)
-            expect_bits(inputs, plan, ahead[a], threads[t], target);
+    for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++)
+        for (size_t a = 0; a < sizeof ahead / sizeof *ahead; a++)
+            for (size_t t = 0; t < sizeof threads / sizeof *threads; t++)
+                expect_bits(inputs, plan, pieces[k], ahead[a], threads[t], target);
     msx_checkpoint_free(target);
     msx_plan_free(plan);
     msx_merger_free(m);
@@ -126,8 +159,8 @@ static int64_t method_count(void) {
 START_TEST(files_have_the_same_bytes_for_every_number_of_threads) {
     static const int threads[] = {2, 3, 5};
     char first[128], command[400];
-    save_small(ctx);
-    msx_plan *plan = plan_of("dare_ties");
+    save_models(ctx, _i % WIDTHS);
+    msx_plan *plan = plan_of(_i / WIDTHS ? "task_arithmetic" : "dare_ties");
     for (int pth = 0; pth < 2; pth++)
         for (int hf = 0; hf < 2; hf++) {
             const msx_save_options o = {.struct_size = sizeof o,
@@ -159,16 +192,19 @@ static void expect_digests(void) {
     for (int k = 0; k < MODELS; k++) {
         char key[64], digest[MSX__SHA256_HEX];
         snprintf(key, sizeof key, "medsamix.input.%s", names[k]);
-        test_ok(ctx, msx__file_sha256(ctx, paths[k], digest));
+        msx_checkpoint *input; /* opened anew: no hash is kept from the merge */
+        test_ok(ctx, msx_checkpoint_open(&input, ctx, paths[k]));
+        test_ok(ctx, msx_checkpoint_sha256(input, digest));
+        msx_checkpoint_free(input);
         ck_assert_str_eq(msx_checkpoint_meta(merged, key), digest);
     }
     msx_checkpoint_free(merged);
 }
 
 /* Copy a model, its tensors in backward order between tensors that no SAM has. */
-static void save_backward(const char *path, uint32_t seed) {
+static void save_backward(const char *path, int width, uint32_t seed) {
     static const float more[3000] = {1};
-    msx_checkpoint *from = small_sam(ctx, 3, 2, seed), *to;
+    msx_checkpoint *from = model_of(ctx, width, seed), *to;
     const int64_t dims[] = {3000};
     test_ok(ctx, msx_checkpoint_create(&to, ctx));
     test_ok(ctx, msx_checkpoint_add(to, "optimizer.first", 1, dims, more));
@@ -186,18 +222,53 @@ static void save_backward(const char *path, uint32_t seed) {
     msx_checkpoint_free(to);
 }
 
+/* Models beside the base whose tensors lie elsewhere, in a zip, in another type, and in shards. */
 START_TEST(inputs_are_hashed_in_whatever_order_they_hold_their_tensors) {
-    msx_plan *plan = plan_of("linear");
-    for (int threads = 1; threads <= 3; threads += 2) {
+    msx_plan *plan = plan_of(_i / WIDTHS ? "linear" : "ties");
+    for (int threads = 1; threads <= 4; threads++) {
         test_ok(ctx, msx_ctx_set_threads(ctx, threads));
-        save_small(ctx);
-        save_backward(paths[1], 2);
+        save_models(ctx, _i % WIDTHS);
+        save_backward(paths[1], _i % WIDTHS, 2);
         snprintf(files[2], sizeof files[2], "%s/2.pth", folder);
-        save_backward(paths[2], 3);
+        save_backward(paths[2], _i % WIDTHS, 3);
         test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false));
         expect_digests();
+
+        const msx_save_options half = {.struct_size = sizeof half, .dtype = MSX_DTYPE_F16};
+        msx_checkpoint *c = model_of(ctx, _i % WIDTHS, 3);
+        test_ok(ctx, msx_checkpoint_save(c, paths[2], &half));
+        test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false));
+        expect_digests();
+
+        const msx_save_options shards = {.struct_size = sizeof shards, .shard_bytes = 9000};
+        snprintf(files[2], sizeof files[2], "%s/2.safetensors.index.json", folder);
+        test_ok(ctx, msx_checkpoint_save(c, paths[2], &shards));
+        test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false));
+        expect_digests();
+        msx_checkpoint_free(c);
         snprintf(files[2], sizeof files[2], "%s/2.safetensors", folder);
     }
+    msx_plan_free(plan);
+}
+END_TEST
+
+/* The tensors of the result lie as those of the base, so that it is read from front to back. */
+START_TEST(the_result_has_the_order_of_the_base) {
+    msx_plan *plan = plan_of("linear");
+    save_models(ctx, NARROW);
+    save_backward(paths[0], NARROW, 1);
+    test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false));
+    msx_checkpoint *base, *merged;
+    test_ok(ctx, msx_checkpoint_open(&base, ctx, paths[0]));
+    test_ok(ctx, msx_checkpoint_open(&merged, ctx, out));
+    ck_assert_int_eq(msx_checkpoint_count(merged), msx_checkpoint_count(base) - 2);
+    for (int64_t i = 0; i < msx_checkpoint_count(merged); i++)
+        ck_assert_str_eq(msx_checkpoint_name(merged, i), msx_checkpoint_name(base, i + 1));
+    msx_merge_check check = {.struct_size = sizeof check};
+    test_ok(ctx, msx_merge_verify(&check, ctx, out, paths, names, MODELS));
+    ck_assert_int_eq(check.equal, 1);
+    msx_checkpoint_free(base);
+    msx_checkpoint_free(merged);
     msx_plan_free(plan);
 }
 END_TEST
@@ -282,7 +353,7 @@ static int cancel_half_way(const msx_progress *p, void *payload) {
 }
 
 START_TEST(a_cancelled_merge_leaves_nothing) {
-    save_small(ctx);
+    save_models(ctx, _i);
     msx_plan *plan = plan_of("ties");
     msx_ctx_set_progress(ctx, cancel_half_way, NULL);
     for (int threads = 1; threads <= 5; threads += 2) {
@@ -303,7 +374,7 @@ static int cut_input(const msx_progress *p, void *payload) {
 
 START_TEST(an_input_that_is_cut_meanwhile_is_an_error) {
     msx_plan *plan = plan_of("linear");
-    save_small(ctx);
+    save_models(ctx, _i);
     msx_ctx_set_progress(ctx, cut_input, files[1]);
     test_ok(ctx, msx_ctx_set_threads(ctx, 1)); /* readers of their own could be through before */
     test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
@@ -315,9 +386,9 @@ END_TEST
 
 /* Of several damaged weights the first one is named, whichever thread meets its own first. */
 START_TEST(the_first_of_several_failures_is_reported) {
-    msx_plan *plan = plan_of("linear");
+    msx_plan *plan = plan_of(_i / WIDTHS ? "linear" : "ties");
     for (uint32_t k = 0; k < MODELS; k++) {
-        msx_checkpoint *c = small_sam(ctx, 3, 2, k + 1);
+        msx_checkpoint *c = model_of(ctx, _i % WIDTHS, k + 1);
         int64_t last = msx_checkpoint_find(c, "mask_decoder.iou_token.weight");
         int64_t norm = msx_checkpoint_find(c, "image_encoder.neck.1.weight");
         msx_checkpoint_data(c, k == 0 ? last : norm)[k] = k == 1 ? NAN : INFINITY;
@@ -335,8 +406,37 @@ START_TEST(the_first_of_several_failures_is_reported) {
 }
 END_TEST
 
+/* A flipped bit of a torch file is found by its checksum, though the tensor is read in pieces. */
+START_TEST(a_damaged_tensor_is_found_in_pieces) {
+    msx_plan *plan = plan_of("linear");
+    save_models(ctx, WIDE);
+    snprintf(files[1], sizeof files[1], "%s/1.pth", folder);
+    msx_checkpoint *c = model_of(ctx, WIDE, 2);
+    test_ok(ctx, msx_checkpoint_save(c, paths[1], NULL));
+    msx_checkpoint_free(c);
+    for (int threads = 1; threads <= 3; threads++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
+        test_ok(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false));
+        unlink(out);
+    }
+    FILE *f = fopen(paths[1], "r+b");
+    fseek(f, -120000, SEEK_END);
+    int byte = fgetc(f);
+    fseek(f, -1, SEEK_CUR);
+    fputc(byte ^ 4, f);
+    ck_assert_int_eq(fclose(f), 0);
+    for (int threads = 1; threads <= 3; threads++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
+        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+                   MSX_E_FORMAT, "the checksum of tensor");
+        ck_assert_int_ne(access(out, F_OK), 0);
+    }
+    msx_plan_free(plan);
+}
+END_TEST
+
 START_TEST(a_full_disk_leaves_nothing) {
-    save_small(ctx);
+    save_models(ctx, _i);
     msx_plan *plan = plan_of("linear");
     signal(SIGXFSZ, SIG_IGN);
     const struct rlimit small = {30000, RLIM_INFINITY};
@@ -362,7 +462,7 @@ static msx_status merge_with(msx_ctx *c, int threads) {
 }
 
 START_TEST(memory_that_runs_out_leaves_nothing) {
-    save_small(ctx);
+    save_models(ctx, _i);
     for (int threads = 1; threads <= 3; threads += 2) {
         test_allocator a;
         msx_ctx *own;
@@ -449,15 +549,18 @@ int main(void) {
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, every_method_has_the_bits_of_the_merge_in_memory, 0,
                         (int)method_count());
-    tcase_add_test(t, files_have_the_same_bytes_for_every_number_of_threads);
-    tcase_add_test(t, inputs_are_hashed_in_whatever_order_they_hold_their_tensors);
+    tcase_add_loop_test(t, files_have_the_same_bytes_for_every_number_of_threads, 0, 2 * WIDTHS);
+    tcase_add_loop_test(t, inputs_are_hashed_in_whatever_order_they_hold_their_tensors, 0,
+                        2 * WIDTHS);
+    tcase_add_test(t, the_result_has_the_order_of_the_base);
     tcase_add_test(t, reads_in_any_order_hash_every_byte_once);
     tcase_add_test(t, several_hashes_at_once_are_those_of_each_alone);
-    tcase_add_test(t, a_cancelled_merge_leaves_nothing);
-    tcase_add_test(t, an_input_that_is_cut_meanwhile_is_an_error);
-    tcase_add_test(t, the_first_of_several_failures_is_reported);
-    tcase_add_test(t, a_full_disk_leaves_nothing);
-    tcase_add_test(t, memory_that_runs_out_leaves_nothing);
+    tcase_add_loop_test(t, a_cancelled_merge_leaves_nothing, 0, WIDTHS);
+    tcase_add_loop_test(t, an_input_that_is_cut_meanwhile_is_an_error, 0, WIDTHS);
+    tcase_add_loop_test(t, the_first_of_several_failures_is_reported, 0, 2 * WIDTHS);
+    tcase_add_test(t, a_damaged_tensor_is_found_in_pieces);
+    tcase_add_loop_test(t, a_full_disk_leaves_nothing, 0, WIDTHS);
+    tcase_add_loop_test(t, memory_that_runs_out_leaves_nothing, 0, WIDTHS);
     tcase_add_test(t, the_peak_is_a_few_tensors);
     return test_run(s);
 }
