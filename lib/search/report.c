@@ -140,7 +140,7 @@ static const struct {
      "What all trials together say about the layer groups, in network order.", has_done,
      report_groups},
     {"pictures", "Pictures", "Pictures", "Predictions of the winner.", has_pictures, pictures},
-    {"best", "The ten best trials", "Best trials", NULL, has_done, best_trials},
+    {"best", "The best trials", "Best trials", NULL, has_done, best_trials},
     {"saved", "What was saved", "Saved", "Work that the search did not have to do.", has_done,
      report_saved},
     {"workers", "Who worked when", "Workers", NULL, has_times, report_timeline},

@@ -30,8 +30,9 @@ static void reference_line(msx__buffer *b, const report_axis *y, double value, d
 }
 
 /* A trial that racing stopped: a cross at what it was worth by then. */
-static void raced_mark(msx__buffer *b, double x, double y) {
-    report_xy(b, "<path class=\"raced\" d=\"M", x - 3);
+static void raced_mark(msx__buffer *b, const char *origin, double x, double y) {
+    msx__buffer_printf(b, "<path class=\"%s raced\"", report_origin_class(origin));
+    report_xy(b, " d=\"M", x - 3);
     report_xy(b, " ", y - 3);
     report_xy(b, "L", x + 3);
     report_xy(b, " ", y + 3);
@@ -44,7 +45,7 @@ static void raced_mark(msx__buffer *b, double x, double y) {
 
 static void draw_mark(msx__buffer *b, const report_trial *t, double x, double y) {
     if (t->state == REPORT_RACED)
-        raced_mark(b, x, y);
+        raced_mark(b, t->origin, x, y);
     else
         report_mark(b, t->origin, x, y, 3.6);
     msx__buffer_printf(b, "<title>trial %" PRId64 " (", t->number);
@@ -114,12 +115,12 @@ static void legend(msx__buffer *b, const report *r) {
         {"sobol", "Sobol start"},
         {"model", "proposed by the model"},
         {"random", "random"}};
-    int64_t others = r->n_done;
+    int64_t others = r->n_done + r->n_state[REPORT_RACED];
     msx__buffer_text(b, "<p class=\"legend\">");
     for (size_t i = 0; i < sizeof origins / sizeof *origins; i++) {
         int64_t n = 0;
-        for (int64_t k = 0; k < r->n_done; k++)
-            n += !strcmp(r->trials[r->ranks[k]].origin, origins[i][0]);
+        for (int64_t k = 0; k < r->n_trials; k++)
+            n += r->trials[k].costs && !strcmp(r->trials[k].origin, origins[i][0]);
         if (!n) continue;
         others -= n;
         msx__buffer_text(b, "<span><svg width=\"14\" height=\"14\" aria-hidden=\"true\">");
@@ -133,8 +134,8 @@ static void legend(msx__buffer *b, const report *r) {
     }
     if (r->n_state[REPORT_RACED]) {
         msx__buffer_text(b, "<span><svg width=\"14\" height=\"14\" aria-hidden=\"true\">");
-        raced_mark(b, 7, 7);
-        msx__buffer_printf(b, "</path></svg>stopped early (%" PRId64 ")</span>",
+        raced_mark(b, "", 7, 7);
+        msx__buffer_printf(b, "</path></svg>of these stopped early (%" PRId64 ")</span>",
                            r->n_state[REPORT_RACED]);
     }
     msx__buffer_text(b, "<span><svg width=\"22\" height=\"14\" aria-hidden=\"true\"><path "
