@@ -3,6 +3,7 @@
 #include "search/data.h"
 #include "search/search.h"
 
+#include <pthread.h>
 #include <sqlite3.h>
 
 typedef struct fixture {
@@ -169,6 +170,233 @@ START_TEST(a_resumed_search_continues_the_same_sequence) {
 }
 END_TEST
 
+static int64_t number_of(const char *path, const char *sql) {
+    sqlite3 *db;
+    sqlite3_stmt *q;
+    ck_assert_int_eq(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &q, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(q), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    sqlite3_close(db);
+    return n;
+}
+
+/* ---- several workers ------------------------------------------------------------------------------ */
+
+static msx_search *search_by(fixture *f, const char *store, const char *optimizer,
+                             const char *workers) {
+    msx_search *s = new_search(f, store, "20");
+    set(f, s, "optimizer", optimizer);
+    set(f, s, "batch", "4");
+    set(f, s, "workers", workers);
+    return s;
+}
+
+static const char *const parallel[] = {"random", "sobol", "parego"};
+
+START_TEST(any_number_of_workers_makes_the_same_trials) {
+    fixture f;
+    set_up(&f);
+    msx_search *alone = search_by(&f, "", parallel[_i], "1");
+    ck_assert_int_eq(msx_search_run(alone), MSX_DONE_TRIALS);
+    static const char *const workers[] = {"2", "7"};
+    for (int i = 0; i < 2; i++) {
+        msx_search *s = search_by(&f, i ? f.store : "", parallel[_i], workers[i]);
+        ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+        same_trials(alone, s);
+        ck_assert_int_eq(msx_search_best(s), msx_search_best(alone));
+        set(&f, s, "trials", "26"); /* the workers of an earlier run are gone */
+        ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+        msx_search_free(s);
+    }
+    ck_assert_int_ge(number_of(f.store, "SELECT count(DISTINCT worker) FROM trials"), 2);
+    set(&f, alone, "trials", "26");
+    ck_assert_int_eq(msx_search_run(alone), MSX_DONE_TRIALS);
+    msx_search *s = search_by(&f, f.store, parallel[_i], "3");
+    set(&f, s, "trials", "26");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    same_trials(alone, s);
+    msx_search_free(s);
+    msx_search_free(alone);
+    tear_down(&f);
+}
+END_TEST
+
+typedef struct running {
+    msx_search *s;
+    msx_status status;
+} running;
+
+static void *run_search(void *payload) {
+    running *r = payload;
+    r->status = msx_search_run(r->s);
+    return NULL;
+}
+
+/* Two handles on one store, as two processes: they share the trials. */
+START_TEST(handles_share_a_store) {
+    fixture f;
+    set_up(&f);
+    msx_search *alone = search_by(&f, "", "random", "1");
+    ck_assert_int_eq(msx_search_run(alone), MSX_DONE_TRIALS);
+    running r[2];
+    pthread_t threads[2];
+    msx_device *device;
+    msx_device *first = f.device;
+    test_ok(f.ctx, msx_device_open(&device, f.ctx, "cpu"));
+    for (int i = 0; i < 2; i++) {
+        f.device = i ? device : first;
+        r[i] = (running){.s = search_by(&f, f.store, "random", "2")};
+    }
+    f.device = first;
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, run_search, &r[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        ck_assert_int_eq(r[i].status, MSX_DONE_TRIALS);
+        same_trials(alone, r[i].s);
+        msx_search_free(r[i].s);
+    }
+    msx_search_free(alone);
+    ck_assert_int_eq(number_of(f.store, "SELECT count(*) FROM trials WHERE attempt <> 1"), 0);
+    msx_device_free(device);
+    tear_down(&f);
+}
+END_TEST
+
+/* Order "free" has no fixed sequence, but loses and repeats nothing. */
+START_TEST(nobody_waits_in_free_order) {
+    fixture f;
+    set_up(&f);
+    for (int i = 0; i < 2; i++) {
+        msx_search *s = search_by(&f, f.store, "parego", i ? "1" : "3");
+        set(&f, s, "order", "free");
+        set(&f, s, "trials", i ? "24" : "14");
+        ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+        ck_assert_int_eq(msx_search_trials(s), i ? 24 : 14);
+        for (int64_t t = 0; t < msx_search_trials(s); t++)
+            for (int64_t k = 0; k < t; k++)
+                ck_assert(!msx_space_equal(s->space.space, s->trials[t].x, s->trials[k].x));
+        msx_search_free(s);
+    }
+    ck_assert_int_eq(number_of(f.store, "SELECT count(*) FROM trials WHERE state = 'done'"), 24);
+    tear_down(&f);
+}
+END_TEST
+
+static void edit(const char *store, const char *sql) {
+    sqlite3 *db;
+    ck_assert_int_eq(sqlite3_open(store, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+/* Trials that a worker left: the last one, and one in the middle of a batch. */
+START_TEST(what_a_worker_left_is_taken_over) {
+    fixture f;
+    set_up(&f);
+    msx_search *whole = search_by(&f, "", "random", "1"), *s;
+    ck_assert_int_eq(msx_search_run(whole), MSX_DONE_TRIALS);
+    s = search_by(&f, f.store, "random", "1");
+    set(&f, s, "trials", "15");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    msx_search_free(s);
+    edit(
+        f.store,
+        "DELETE FROM costs WHERE trial IN (13, 14);"
+        "UPDATE trials SET state = 'running', worker = 'elsewhere:7:0', attempt = 2, lease = 1.7e9,"
+        " mean_cost = NULL, finished = NULL, dice = NULL WHERE number IN (13, 14)");
+    s = search_by(&f, f.store, "random", "2");
+    test_ok(f.ctx, msx__search_prepare(s));
+    ck_assert_int_eq(msx_search_trial_state(s, 13), MSX_TRIAL_RUNNING);
+    ck_assert_ptr_null(msx_search_trial_costs(s, 13));
+    test_fails(f.ctx, msx_search_write(s, 13, NULL, NULL), MSX_E_ARG, "has not been finished");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    same_trials(whole, s);
+    ck_assert_int_eq(msx_search_trial_state(s, 13), MSX_TRIAL_DONE);
+    ck_assert_int_eq((int)msx_search_trial_state(s, 20), 0);
+    msx_search_free(s);
+    ck_assert_int_eq(number_of(f.store, "SELECT sum(attempt) FROM trials WHERE number > 12"),
+                     3 + 3 + 5);
+
+    /* a lease that still runs is waited for, and ends */
+    edit(f.store, "DELETE FROM costs WHERE trial = 19;"
+                  "UPDATE trials SET state = 'running', worker = 'elsewhere:7:0', mean_cost = NULL,"
+                  " lease = (julianday('now') - 2440587.5) * 86400 + 1.5, finished = NULL,"
+                  " dice = NULL WHERE number = 19");
+    s = search_by(&f, f.store, "random", "1");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    same_trials(whole, s);
+    msx_search_free(s);
+    ck_assert_int_eq(number_of(f.store, "SELECT attempt FROM trials WHERE number = 19"), 2);
+    msx_search_free(whole);
+    tear_down(&f);
+}
+END_TEST
+
+/* A trial that began before the results it must see were there cannot be. */
+START_TEST(an_impossible_order_is_refused) {
+    fixture f;
+    set_up(&f);
+    msx_search *s = search_by(&f, f.store, "random", "1");
+    set(&f, s, "trials", "12");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    msx_search_free(s);
+    edit(f.store, "DELETE FROM costs WHERE trial = 5;"
+                  "UPDATE trials SET state = 'running', lease = 1.7e9, mean_cost = NULL,"
+                  " finished = NULL, dice = NULL WHERE number = 5");
+    s = search_by(&f, f.store, "random", "1");
+    test_fails(f.ctx, msx_search_run(s), MSX_E_STORE, "trial 8 began before trial 5 was finished");
+    msx_search_free(s);
+    tear_down(&f);
+}
+END_TEST
+
+START_TEST(batch_and_order_are_the_stores) {
+    fixture f;
+    set_up(&f);
+    msx_search *s = new_search(&f, f.store, "6");
+    set(&f, s, "workers", "3");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    ck_assert_int_eq(s->batch, 3);
+    msx_search_free(s);
+    s = new_search(&f, f.store, "7");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    ck_assert_int_eq(s->batch, 3);
+    msx_search_free(s);
+    s = new_search(&f, f.store, "7");
+    set(&f, s, "batch", "2");
+    test_fails(f.ctx, msx_search_run(s), MSX_E_STORE, "batch is '3' there and '2' here");
+    set(&f, s, "batch", "0");
+    set(&f, s, "order", "free");
+    test_fails(f.ctx, msx_search_run(s), MSX_E_STORE, "order is 'batch' there and 'free' here");
+    msx_search_free(s);
+    edit(f.store, "UPDATE meta SET value = '3x' WHERE key = 'batch'");
+    s = new_search(&f, f.store, "7");
+    test_fails(f.ctx, msx_search_run(s), MSX_E_STORE, "is damaged: batch");
+    msx_search_free(s);
+    tear_down(&f);
+}
+END_TEST
+
+/* Devices go round; one that cannot be opened ends the run before it begins. */
+START_TEST(workers_open_their_devices) {
+    fixture f;
+    set_up(&f);
+    msx_search *s = search_by(&f, "", "random", "3");
+    set(&f, s, "devices", "cpu,cpu");
+    set(&f, s, "trials", "5");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    msx_search_free(s);
+    s = search_by(&f, f.store, "random", "3");
+    set(&f, s, "devices", "cpu,gpu");
+    test_fails(f.ctx, msx_search_run(s), MSX_E_NOTFOUND, "device 'gpu'");
+    msx_search_free(s);
+    tear_down(&f);
+}
+END_TEST
+
 static int stop_at(const msx_progress *p, void *payload) {
     return !strcmp(p->stage, "search") && p->done == *(int *)payload;
 }
@@ -237,18 +465,6 @@ START_TEST(incremental_trials_equal_full_ones) {
     tear_down(&f);
 }
 END_TEST
-
-static int64_t number_of(const char *path, const char *sql) {
-    sqlite3 *db;
-    sqlite3_stmt *q;
-    ck_assert_int_eq(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &q, NULL), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_step(q), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(q, 0);
-    sqlite3_finalize(q);
-    sqlite3_close(db);
-    return n;
-}
 
 START_TEST(the_winner_is_written_and_scored) {
     fixture f;
@@ -565,6 +781,11 @@ START_TEST(mistakes_before_the_start_are_told) {
         {"slice_axis", "zz", MSX_E_NOTFOUND, "max-spacing"},
         {"unit", "voxel", MSX_E_NOTFOUND, "unit"},
         {"empty", "nnunett", MSX_E_NOTFOUND, "nnunet"},
+        {"workers", "0", MSX_E_ARG, "from 1 to 256"},
+        {"batch", "-1", MSX_E_ARG, "from 0 to 1024"},
+        {"lease", "0", MSX_E_ARG, "from 1"},
+        {"order", "fre", MSX_E_NOTFOUND, "did you mean 'free'"},
+        {"worker", "a b", MSX_E_ARG, "letters, digits"},
         {"sobol.x", "1", MSX_E_NOTFOUND, "optimizer option 'x'"},
         {"nobody.x", "1", MSX_E_NOTFOUND, "optimizer 'nobody'"},
         {".x", "1", MSX_E_NOTFOUND, "names no optimizer"},
@@ -648,6 +869,14 @@ int main(void) {
     tcase_add_test(t, the_first_trials_are_inputs_and_uniform_merges);
     tcase_add_test(t, a_resumed_search_continues_the_same_sequence);
     tcase_add_test(t, a_cancelled_search_goes_on);
+    tcase_add_loop_test(t, any_number_of_workers_makes_the_same_trials, 0,
+                        sizeof parallel / sizeof *parallel);
+    tcase_add_test(t, handles_share_a_store);
+    tcase_add_test(t, nobody_waits_in_free_order);
+    tcase_add_test(t, what_a_worker_left_is_taken_over);
+    tcase_add_test(t, an_impossible_order_is_refused);
+    tcase_add_test(t, batch_and_order_are_the_stores);
+    tcase_add_test(t, workers_open_their_devices);
     tcase_add_test(t, incremental_trials_equal_full_ones);
     tcase_add_test(t, the_winner_is_written_and_scored);
     tcase_add_test(t, another_search_does_not_take_the_store);
