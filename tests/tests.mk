@@ -66,7 +66,7 @@ check-asan:
 #: make check-workers the kill tests of the search at full length: 200 trials, a SIGKILL every 2 seconds
 .PHONY: check-workers
 check-workers: $(PROGRAM) $(B)/tests/search/test_store
-	@TRIALS=200 KILL_SECONDS=2 B=$(B) tests/run tests/search/test_workers.sh tests/search/test_postgres.sh
+	@TRIALS=200 KILL_SECONDS=2 B=$(B) tests/run tests/search/test_processes.sh tests/search/test_postgres.sh
 
 #: make check-tsan    what threads share, under ThreadSanitizer (clang; its Archer knows OpenMP)
 TSAN_TESTS := $(addprefix build/tsan/tests/,core/test_core checkpoint/test_threads merge/test_merge_files \
