@@ -96,6 +96,51 @@ typedef struct msxk_cross {
     int64_t stride_out;
 } msxk_cross;
 
+/* One axis of Pillow's bilinear resampling of 8-bit samples: output i is the sum of count[i] samples
+ * from first[i] on times weight[i * most ..], which have 22 fractional bits, rounded to 8 bit. All of
+ * it is host memory; with in == out the axis is left as it is, and the tables may be NULL. */
+typedef struct msxk_triangle {
+    int64_t in, out, most;
+    const int64_t *first, *count;
+    const int32_t *weight;
+} msxk_triangle;
+
+/* An 8-bit image (height, width, channels) of 1 or 3 channels in host memory, resampled across and then
+ * down, as (x - mean) / std of each colour at the top left of the input, zeros elsewhere. */
+typedef struct msxk_longest {
+    const uint8_t *image;
+    int64_t channels, size;
+    msxk_triangle across, down;
+    float mean[3], std[3];
+} msxk_longest;
+
+/* Four coefficients of a cubic spline: offsets into the data, and weights. */
+typedef struct msxk_spline_tap {
+    int64_t offset[4];
+    double weight[4];
+} msxk_spline_tap;
+
+/* One axis of skimage's cubic resampling: smoothed by a Gaussian (weights of one side, NULL: not), made
+ * coefficients of the spline (of more than one sample), and interpolated by `taps` (out; NULL: the
+ * axis is left as it is). Host memory. */
+typedef struct msxk_spline {
+    int64_t in, out, radius;
+    const double *gaussian;
+    const msxk_spline_tap *taps;
+} msxk_spline;
+
+/* An 8-bit image (rows, columns, 3) in host memory, resampled to `size` x `size`, clipped to low..high
+ * and, with `zero` (outside are zeros, `pad` of them around the smoothed image, and not its mirror
+ * image), to 0 when the result reaches it; with `truncate` to 8 bit. Then its range, or with `full`
+ * 0..255, becomes 0..1. All in float64, one operation after the other as lib/image does them. */
+typedef struct msxk_square {
+    const uint8_t *image;
+    int64_t size, pad;
+    msxk_spline axis[3]; /* rows, columns, channels */
+    double low, high;
+    int zero, truncate, full;
+} msxk_square;
+
 typedef struct msx_kernels {
     size_t struct_size;
     uint32_t version; /* MSXK_VERSION */
@@ -133,6 +178,10 @@ typedef struct msx_kernels {
      * change when any argument does. */
     int (*begin)(msx_kdev *dev, const void *key, size_t bytes);
     int (*end)(msx_kdev *dev, int complete);
+
+    /* -- preprocessing: input (3, size, size) with the bits of lib/image; NULL where host_memory is 1 -- */
+    int (*prepare_longest)(msx_kdev *dev, float *input, const msxk_longest *p);
+    int (*prepare_square)(msx_kdev *dev, float *input, const msxk_square *p);
 
     /* -- forward pass -- */
     int (*gemm)(msx_kdev *dev, const msxk_gemm *g);

@@ -147,6 +147,9 @@ static __device__ __forceinline__ float msxk_warp_sum(float x) {
 
 /* ---- ops, one line a slot of the table; shapes and contracts: kernels.h ------------------------- */
 
+int msxk_cuda_prepare_longest(msx_kdev *dev, float *input, const msxk_longest *p);
+int msxk_cuda_prepare_square(msx_kdev *dev, float *input, const msxk_square *p);
+
 int msxk_cuda_gemm(msx_kdev *dev, const msxk_gemm *g);
 
 int msxk_cuda_layer_norm(msx_kdev *dev, float *y, const float *x, const float *w, const float *b,

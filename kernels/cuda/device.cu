@@ -209,6 +209,10 @@ const msx_kernels msxk_cuda = {
     .begin = OP(begin),
     .end = OP(end),
 
+    /* preprocessing */
+    .prepare_longest = OP(prepare_longest),
+    .prepare_square = OP(prepare_square),
+
     /* forward pass */
     .gemm = OP(gemm),
     .layer_norm = OP(layer_norm),

@@ -46,11 +46,11 @@ typedef struct call {
     int64_t batch; /* images of a piece */
 } call;
 
-static msx_status encode_ready(msx_model *m, const call *c, int64_t first, int64_t n,
-                               const float *input) {
-    return msx__encode(m, input, n, c->e->data + first * m->tokens * m->channels);
+static float *place(const msx_model *m, const call *c, int64_t first) {
+    return c->e->data + first * m->tokens * m->channels;
 }
 
+/* Inputs made on the host. */
 static msx_status encode_images(msx_model *m, const call *c, int64_t first, int64_t n) {
     int64_t size = m->image_size, pixels = 3 * size * size;
     float *input = msx__alloc(m->ctx, (size_t)n, (size_t)pixels * sizeof *input);
@@ -64,17 +64,35 @@ static msx_status encode_images(msx_model *m, const call *c, int64_t first, int6
         status = msx_preprocess(m->ctx, m->preset, image, size, input + i * pixels,
                                 &x->resized_width, &x->resized_height, NULL);
     }
-    if (status == MSX_OK) status = encode_ready(m, c, first, n, input);
+    if (status == MSX_OK)
+        status = msx__encode(m, &(msx__input){.host = input}, n, place(m, c, first));
     msx__free(m->ctx, input);
     return status;
+}
+
+/* Inputs made on the device. */
+typedef struct piece {
+    const call *c;
+    int64_t first;
+} piece;
+
+static msx_status fill_images(msx_model *m, float *input, int64_t batch, void *payload) {
+    const piece *p = payload;
+    for (int64_t i = 0; i < batch; i++)
+        MSX_TRY(msx__prepare_there(m, p->c->images[p->first + i],
+                                   input + i * 3 * m->image_size * m->image_size,
+                                   p->c->e->extents + p->first + i));
+    return MSX_OK;
 }
 
 static msx_status encode_piece(msx_model *m, int64_t i, void *payload) {
     const call *c = payload;
     int64_t first = i * c->batch, n = c->e->n - first < c->batch ? c->e->n - first : c->batch;
     int64_t pixels = 3 * m->image_size * m->image_size;
-    return c->input ? encode_ready(m, c, first, n, c->input + first * pixels)
-                    : encode_images(m, c, first, n);
+    if (!c->input && !msx__prepares_there(m)) return encode_images(m, c, first, n);
+    msx__input in = {.fill = fill_images, .payload = &(piece){c, first}};
+    if (c->input) in.host = c->input + first * pixels;
+    return msx__encode(m, &in, n, place(m, c, first));
 }
 
 static msx_status encode_all(msx_model *m, call *c) {

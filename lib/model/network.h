@@ -167,8 +167,15 @@ void msx__tap(const msx_model *m, const char *stage, int64_t index, const float 
 /* Working memory for one image, in bytes, and how many images are encoded in one go. */
 int64_t msx__encode_bytes(const msx_model *m);
 int64_t msx__encode_batch(const msx_model *m);
-/* input (B,3,S,S) in host memory -> out (B,N,C) on the device; B up to msx__encode_batch(). */
-msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *out);
+/* Where the inputs of a batch come from: `host` (B,3,S,S) in host memory, or, where that is NULL,
+ * `fill` writes them into the device's memory. */
+typedef struct msx__input {
+    const float *host;
+    msx_status (*fill)(msx_model *m, float *input, int64_t batch, void *payload);
+    void *payload;
+} msx__input;
+/* -> out (B,N,C) on the device; B up to msx__encode_batch(). */
+msx_status msx__encode(msx_model *m, const msx__input *in, int64_t batch, float *out);
 
 /* ---- prompt_encoder.c, decoder.c ------------------------------------------------------------------- */
 

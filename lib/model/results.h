@@ -19,6 +19,10 @@ struct msx_embedding {
     uint64_t stamp;                          /* of the weights that made it */
 };
 
+/* prepare.c: true when inputs are made on the device; input (3,S,S) there, and the image's sizes. */
+bool msx__prepares_there(const msx_model *m);
+msx_status msx__prepare_there(msx_model *m, const msx_image *image, float *input, msx__extent *x);
+
 /* Room for `n` images; data and extents are the caller's to fill. */
 msx_status msx__embedding_create(msx_embedding **out, msx_model *m, size_t n);
 /* Sizes of image `i`: width, height, resized width and height, checked. `path`: the file that says
