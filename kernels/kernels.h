@@ -114,6 +114,18 @@ typedef struct msxk_longest {
     float mean[3], std[3];
 } msxk_longest;
 
+/* An object and what was predicted for it: `maps` maps of side x side logits, `stride` floats apart, all
+ * resampled to (height, width); the union of their masks against labels == label. Pixels of `ignore`
+ * belong to neither. */
+typedef struct msxk_object {
+    const float *logits;
+    int64_t maps, stride;
+    const uint16_t *labels; /* (height, width) */
+    int32_t label, ignore;
+    int64_t height, width;
+    int64_t crop_h, crop_w; /* of the middle step: what of it the image covers */
+} msxk_object;
+
 /* Four coefficients of a cubic spline: offsets into the data, and weights. */
 typedef struct msxk_spline_tap {
     int64_t offset[4];
@@ -235,6 +247,13 @@ typedef struct msx_kernels {
     /* counts (tp, fp, fn, tn) in host memory */
     int (*overlap)(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
                    const uint8_t *prediction, int64_t n);
+
+    /* Objects' counts (tp, fp, fn, tn, logits that are not finite), in host memory, without their masks
+     * ever being written: as bilinear to middle x middle, its crop bilinear to the image, > 0; for
+     * middle 0 as sigmoid, bilinear, > 0.5. `objects` is host memory, what it points to the device's.
+     * NULL where host_memory is 1. */
+    int (*count_objects)(msx_kdev *dev, int64_t (*counts)[5], const msxk_object *objects, int64_t n,
+                         int64_t side, int64_t middle);
 
     /* -- merging; n elements each, results independent of the number of threads -- */
     /* out = sum_i weight[i] * x[i]; accumulated in float32 in the order of i, weights rounded to

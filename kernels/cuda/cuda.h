@@ -187,6 +187,8 @@ int msxk_cuda_sigmoid(msx_kdev *dev, float *y, const float *x, int64_t n);
 int msxk_cuda_threshold(msx_kdev *dev, uint8_t *mask, const float *x, int64_t n, float threshold);
 int msxk_cuda_overlap(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
                       const uint8_t *prediction, int64_t n);
+int msxk_cuda_count_objects(msx_kdev *dev, int64_t (*counts)[5], const msxk_object *objects,
+                            int64_t n, int64_t side, int64_t middle);
 
 int msxk_cuda_merge_linear(msx_kdev *dev, float *out, const float *const *x, const double *weight,
                            size_t n_models, int64_t n);

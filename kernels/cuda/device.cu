@@ -235,6 +235,7 @@ const msx_kernels msxk_cuda = {
     .sigmoid = OP(sigmoid),
     .threshold = OP(threshold),
     .overlap = OP(overlap),
+    .count_objects = OP(count_objects),
 
     /* merging */
     .merge_linear = OP(merge_linear),

@@ -8,10 +8,14 @@
 
 enum { ROWS, COLUMNS, CHANNELS, AXES };
 
+bool msx__device_prepares(const msx_device *d, msx_preset preset) {
+    const msx__preset *p = msx__preset_get(preset);
+    return d->k->prepare_longest && (!p->square || p->square == msx__resize_skimage ||
+                                     p->square == msx__resize_skimage_zero);
+}
+
 bool msx__prepares_there(const msx_model *m) {
-    const msx__preset *p = msx__preset_get(m->preset);
-    return m->device->k->prepare_longest && (!p->square || p->square == msx__resize_skimage ||
-                                             p->square == msx__resize_skimage_zero);
+    return msx__device_prepares(m->device, m->preset);
 }
 
 /* ---- longest side --------------------------------------------------------------------------------- */
