@@ -272,6 +272,10 @@ typedef struct msx_kernels {
     int (*merge_ties)(msx_kdev *dev, float *out, const float *base, const float *const *x,
                       const float *threshold, const int64_t *ties_kept, size_t n_models,
                       double scale, int64_t n);
+    /* select_threshold of every model with the same k, then merge_ties, without the host in between; NULL
+     * where host_memory is 1. */
+    int (*merge_ties_top)(msx_kdev *dev, float *out, const float *base, const float *const *x,
+                          size_t n_models, int64_t k, double scale, int64_t n);
     /* aa, ab, bb in float64, summed in fixed blocks */
     int (*dots)(msx_kdev *dev, double out[3], const float *a, const float *b, int64_t n);
 } msx_kernels;

@@ -30,6 +30,15 @@ struct msxk_graph;
 /* What cuBLASLt needs to repeat a product of one shape. (gemm.cu) */
 struct msxk_gemm_plan;
 
+/* Who uses which scratch area: an op and what it calls must not share one. */
+enum {
+    MSXK_SCRATCH_OP,
+    MSXK_SCRATCH_GEMM,
+    MSXK_SCRATCH_BIAS,
+    MSXK_SCRATCH_SELECT, /* of merge_ties.cu alone: holds state between ops */
+    MSXK_SCRATCHES
+};
+
 struct msx_kdev {
     int index; /* of the GPU */
     int precision;
@@ -42,8 +51,8 @@ struct msx_kdev {
     size_t n_blocks, block_capacity;
     size_t used, kept, peak, budget; /* bytes; budget 0: what the GPU has */
 
-    void *scratch[3]; /* grown on demand, kept until close */
-    size_t scratch_bytes[3];
+    void *scratch[MSXK_SCRATCHES]; /* grown on demand, kept until close */
+    size_t scratch_bytes[MSXK_SCRATCHES];
 
     msxk_graph *graphs; /* of MSXK_GRAPHS */
     size_t next_graph;
@@ -55,9 +64,6 @@ struct msx_kdev {
 
     char error[256];
 };
-
-/* Who uses which scratch area: an op and what it calls must not share one. */
-enum { MSXK_SCRATCH_OP, MSXK_SCRATCH_GEMM, MSXK_SCRATCH_BIAS };
 
 /* ---- device.cu, memory.cu ---------------------------------------------------------------------- */
 
@@ -199,6 +205,8 @@ int msxk_cuda_select_threshold(msx_kdev *dev, const float *base, const float *x,
 int msxk_cuda_merge_ties(msx_kdev *dev, float *out, const float *base, const float *const *x,
                          const float *threshold, const int64_t *ties_kept, size_t n_models,
                          double scale, int64_t n);
+int msxk_cuda_merge_ties_top(msx_kdev *dev, float *out, const float *base, const float *const *x,
+                             size_t n_models, int64_t k, double scale, int64_t n);
 int msxk_cuda_dots(msx_kdev *dev, double out[3], const float *a, const float *b, int64_t n);
 
 #endif

@@ -242,5 +242,6 @@ const msx_kernels msxk_cuda = {
     .merge_task = OP(merge_task),
     .select_threshold = OP(select_threshold),
     .merge_ties = OP(merge_ties),
+    .merge_ties_top = OP(merge_ties_top),
     .dots = OP(dots),
 };

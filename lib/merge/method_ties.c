@@ -17,6 +17,10 @@ static msx_status apply(const msx_merge_call *call, void *payload) {
     const msx__merge_kernels *k = call->kernels;
     int64_t kept = (int64_t)floor(call->values[RETAIN] * (double)call->elements);
     if (kept <= 0 || call->values[SCALING] == 0) return msx__call_copy(call, 0);
+    if (k->ops->merge_ties_top)
+        return msx__kernel_status(k->ops->merge_ties_top(k->dev, call->out, call->models[0],
+                                                         call->models + 1, call->n_models - 1, kept,
+                                                         call->values[SCALING], call->elements));
     float threshold[MSX__MAX_MODELS];
     int64_t ties[MSX__MAX_MODELS];
     for (size_t m = 1; m < call->n_models; m++)
