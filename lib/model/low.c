@@ -5,8 +5,7 @@
 
 enum { PER_BLOCK = 4, OTHERS = 3 };
 
-/* Matrix `i` of the encoder, NULL after the last one. */
-static msx__linear *matrix(msx_model *m, int64_t i) {
+msx__linear *msx__model_low_matrix(msx_model *m, int64_t i) {
     if (i < PER_BLOCK * m->depth) {
         msx__block *b = m->blocks + i / PER_BLOCK;
         return (msx__linear *[PER_BLOCK]){&b->qkv, &b->proj, &b->lin1, &b->lin2}[i % PER_BLOCK];
@@ -22,22 +21,15 @@ static int64_t extent(const msx__linear *l) {
 
 msx_status msx__model_place_low(msx_model *m) {
     int64_t total = 0;
-    for (int64_t i = 0; matrix(m, i); i++) total += extent(matrix(m, i));
+    for (int64_t i = 0; msx__model_low_matrix(m, i); i++)
+        total += extent(msx__model_low_matrix(m, i));
     float *memory;
     MSX_TRY(msx__device_alloc(m->device, &memory, total / 2));
     m->low = (msxk_low *)(void *)memory;
     msxk_low *at = m->low;
-    for (int64_t i = 0; matrix(m, i); i++) {
-        matrix(m, i)->low = at;
-        at += extent(matrix(m, i));
-    }
-    return MSX_OK;
-}
-
-msx_status msx__model_narrow(msx_model *m) {
-    for (int64_t i = 0; matrix(m, i); i++) {
-        const msx__linear *l = matrix(m, i);
-        MSX_RUN(m->device, narrow, l->low, l->w, l->out * l->in);
+    for (int64_t i = 0; msx__model_low_matrix(m, i); i++) {
+        msx__model_low_matrix(m, i)->low = at;
+        at += extent(msx__model_low_matrix(m, i));
     }
     return MSX_OK;
 }

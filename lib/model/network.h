@@ -113,8 +113,9 @@ struct msx_model {
 /* Elements of official tensor `i`, and its place on the device; weights.c. */
 int64_t msx__tensor_floats(const msx_model *m, int64_t i);
 float *msx__tensor_place(const msx_model *m, int64_t i);
-/* Weights were written to their places: what is made from them is made anew. */
-msx_status msx__model_renewed(msx_model *m);
+/* Weights were written to their places: those whose byte in `changed` is set (all for NULL). What is made
+ * from them is made anew. */
+msx_status msx__model_renewed(msx_model *m, const uint8_t *changed);
 
 /* ---- steps.c ---------------------------------------------------------------------------------------- */
 

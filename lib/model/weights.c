@@ -48,9 +48,9 @@ float *msx__tensor_place(const msx_model *m, int64_t i) {
     return m->weights + m->offsets[i];
 }
 
-msx_status msx__model_renewed(msx_model *m) {
+msx_status msx__model_renewed(msx_model *m, const uint8_t *changed) {
     renew(m);
-    return msx__model_derive(m);
+    return msx__model_derive(m, changed);
 }
 
 static msx_status place_weights(msx_model *m) {
@@ -116,7 +116,7 @@ static msx_status build(msx_model *m, const msx_checkpoint *c) {
     MSX_TRY(msx__model_place_derived(m));
     if (msx__device_is_low(m->device)) MSX_TRY(msx__model_place_low(m));
     MSX_TRY(read_weights(m, c, NULL));
-    return msx__model_derive(m);
+    return msx__model_derive(m, NULL);
 }
 
 msx_status msx_model_load(msx_model **out, msx_device *device, const msx_checkpoint *c,
@@ -167,7 +167,7 @@ msx_status msx_model_update(msx_model *m, const msx_checkpoint *c, const uint8_t
     msx__device_threads(m->device);
     renew(m);
     MSX_TRY(read_weights(m, c, changed));
-    return msx__model_derive(m);
+    return msx__model_derive(m, changed);
 }
 
 const msx_arch *msx_model_arch(const msx_model *m) {

@@ -93,7 +93,7 @@ static msx_status merge(msx__search_worker *w, const msx_plan *plan) {
     MSX_TRY(settle(w));
     if (w->model && w->merger->there.ops) {
         MSX_TRY(msx__merger_run_there(w->merger, plan, w->previous, place, w->model, w->changed));
-        return msx__model_renewed(w->model);
+        return msx__model_renewed(w->model, w->changed);
     }
     MSX_TRY(msx_merger_run(w->merger, plan, w->previous, w->target, w->changed));
     return load(w, w->target, w->previous ? w->changed : NULL);
