@@ -65,6 +65,9 @@ typedef struct msxk_gemm {
     int act;
     int64_t batch, stride_a, stride_w, stride_c, stride_r; /* batch 0 means 1 */
     int low;                                               /* MSXK_LOW_*, combined */
+    /* `bias` in the low format, where the caller has it: it saves a device that needs it so from making
+     * it for every product. Only beside `bias` and a low C; may be NULL. */
+    const msxk_low *low_bias;
 } msxk_gemm;
 
 /* Encoder self attention with decomposed relative position. qkv (B*g*g, 3*H*d), channel

@@ -168,9 +168,11 @@ static msx_status derive_low(const derivation *d) {
     const float *neck;
     msx__linear *l;
     MSX_TRY(find_new(d, "image_encoder.neck.2.weight", &neck));
-    for (int64_t i = 0; d->m->low && (l = msx__model_low_matrix(d->m, i)); i++)
+    for (int64_t i = 0; d->m->low && (l = msx__model_low_matrix(d->m, i)); i++) {
         if (l == &d->m->neck2 ? neck != NULL : is_new(d, l->w))
             MSX_RUN(d->m->device, narrow, l->low, l->w, l->out * l->in);
+        if (is_new(d, l->b)) MSX_RUN(d->m->device, narrow, l->low_b, l->b, l->out);
+    }
     return MSX_OK;
 }
 

@@ -15,7 +15,7 @@
 typedef struct msx__linear {
     const float *w, *b;
     int64_t out, in;
-    msxk_low *low; /* w in the device's low format; NULL where it is not used */
+    msxk_low *low, *low_b; /* w and b in the device's low format; NULL where they are not used */
 } msx__linear;
 
 typedef struct msx__norm {
