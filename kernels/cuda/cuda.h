@@ -136,6 +136,21 @@ static __device__ __forceinline__ int64_t msxk_thread(void) {
     return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
 }
 
+/* WIDTH neighbours, read and written as one vector. */
+template <class T, int WIDTH> struct alignas(WIDTH * sizeof(T)) msxk_run { T x[WIDTH]; };
+
+/* Whether runs of `width` elements of `size` bytes may be read at all of these addresses, or'ed together,
+ * and cover n of them. */
+static inline bool msxk_is_wide(uintptr_t addresses, int64_t n, int width, size_t size) {
+    return n % width == 0 && addresses % ((size_t)width * size) == 0;
+}
+
+/* 32-bit divisions cost a quarter of 64-bit ones: kernels that find their place by dividing an index do so
+ * in 32 bits where all indices fit. */
+static inline bool msxk_is_small(int64_t n) {
+    return n < (int64_t)1 << 31;
+}
+
 /* x * Phi(x): the exact GELU, without the cancellation of 1 + erf in the negative tail. */
 static __device__ __forceinline__ float msxk_gelu(float x) {
     return x * normcdff(x);

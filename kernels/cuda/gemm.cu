@@ -167,18 +167,17 @@ struct epilogue {
 };
 
 /* WIDTH neighbours of a row per thread, read and written as one vector. */
-template <class T, int WIDTH>
-static __global__ void finish_kernel(T *c, epilogue e, int64_t groups, int precision) {
-    int64_t i = msxk_thread();
-    if (i >= e.rows * groups) return;
-    int64_t problem = blockIdx.y, row = i / groups, col = i % groups * WIDTH;
+template <class T, class INDEX, int WIDTH>
+static __global__ void finish_kernel(T *c, epilogue e, INDEX groups, int precision) {
+    INDEX i = (INDEX)msxk_thread();
+    if (i >= (INDEX)e.rows * groups) return;
+    INDEX row = i / groups, col = i % groups * WIDTH;
+    int64_t problem = blockIdx.y;
     T *at = c + problem * e.stride_c + row * e.ldc + col;
     const float *residual =
-        e.residual ? e.residual + problem * e.stride_r + row % e.period * e.ldr + col : NULL;
-    struct alignas(WIDTH * sizeof(T)) vector {
-        T x[WIDTH];
-    } v;
-    if (!e.from_zero) v = *reinterpret_cast<const vector *>(at);
+        e.residual ? e.residual + problem * e.stride_r + row % (INDEX)e.period * e.ldr + col : NULL;
+    msxk_run<T, WIDTH> v;
+    if (!e.from_zero) v = *reinterpret_cast<const msxk_run<T, WIDTH> *>(at);
 #pragma unroll
     for (int k = 0; k < WIDTH; k++) {
         float x = e.from_zero ? 0.0f : msxk_read(&v.x[k], precision);
@@ -187,7 +186,7 @@ static __global__ void finish_kernel(T *c, epilogue e, int64_t groups, int preci
         if (residual) x += residual[k];
         msxk_write(&v.x[k], x, precision);
     }
-    *reinterpret_cast<vector *>(at) = v;
+    *reinterpret_cast<msxk_run<T, WIDTH> *>(at) = v;
 }
 
 template <class T, int WIDTH>
@@ -196,10 +195,14 @@ static int run_finish(msx_kdev *dev, T *c, const epilogue &e, int64_t batch) {
                 alignment(c) >= WIDTH * sizeof(T);
     int64_t groups = wide ? e.cols / WIDTH : e.cols;
     dim3 grid(msxk_cuda_blocks(e.rows * groups, 256), (unsigned)batch);
+    if (wide && msxk_is_small(e.rows * groups))
+        return MSXK_LAUNCH(dev, (finish_kernel<T, unsigned, WIDTH>), grid, 256, 0, c, e,
+                           (unsigned)groups, dev->precision);
     if (wide)
-        return MSXK_LAUNCH(dev, (finish_kernel<T, WIDTH>), grid, 256, 0, c, e, groups,
+        return MSXK_LAUNCH(dev, (finish_kernel<T, int64_t, WIDTH>), grid, 256, 0, c, e, groups,
                            dev->precision);
-    return MSXK_LAUNCH(dev, (finish_kernel<T, 1>), grid, 256, 0, c, e, groups, dev->precision);
+    return MSXK_LAUNCH(dev, (finish_kernel<T, int64_t, 1>), grid, 256, 0, c, e, groups,
+                       dev->precision);
 }
 
 /* ---- the op ----------------------------------------------------------------------------------------- */

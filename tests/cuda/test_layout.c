@@ -95,7 +95,9 @@ START_TEST(data_is_moved_to_the_same_places) {
     } while (0)
     static const int64_t index[] = {1, 0, 1};
     COMPARE(2 * 3 * 35 * 35, patchify, y, in, 2, 7, 5);
+    COMPARE(2 * 3 * 40 * 40, patchify, y, in, 2, 5, 8);
     COMPARE(3 * 1001, add_rows, y, in, more, 3, 1001);
+    COMPARE(3 * 1000, add_rows, y, in, more, 3, 1000);
     COMPARE(2 * 7 * 7 * 9 * 5, im2col3, y, in, 2, 7, 5);
     COMPARE(1 * 20 * 20 * 9 * 32, im2col3, y, in, 1, 20, 32);
     COMPARE(9 * 3, im2col3, y, in, 1, 1, 3);
@@ -103,8 +105,9 @@ START_TEST(data_is_moved_to_the_same_places) {
         for (int c = 0; c < ODD_SIZES; c++)
             COMPARE(2 * odd_sizes[r] * odd_sizes[c] * 3, transpose, y, in, 2, odd_sizes[r],
                     odd_sizes[c] * 3);
-    for (int own = 0; own < 2; own++)
-        COMPARE(3 * 5003, gather_add, y, in, index, more, own, 3, 5003);
+    for (int own = 0; own < 4; own++)
+        COMPARE(3 * (5003 + own / 2), gather_add, y, in, index, more, own % 2, 3, 5003 + own / 2);
+    COMPARE(2 * 3 * 5 * 4 * 8, shuffle2, y, in, more, 2, 3, 5, 8, MSXK_ACT_RELU);
     COMPARE(2 * 3 * 5 * 4 * 7, shuffle2, y, in, more, 2, 3, 5, 7, MSXK_ACT_RELU);
     COMPARE(2 * 3 * 5 * 4 * 7, unshuffle2, y, in, 2, 3, 5, 7);
     COMPARE(0, patchify, y, in, 0, 7, 5);
