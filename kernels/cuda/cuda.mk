@@ -32,6 +32,11 @@ $(CUDA_PLUGIN): $(CUDA_OBJECTS)
 	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_LIBRARIES) -lcublasLt \
 	  -Xlinker -z$(,)defs$(,)-rpath$(,)$(CUDA_LIBRARIES)
 
+#: make cuda-report   registers, stack and spilled bytes of every CUDA kernel; fails when one spills
+.PHONY: cuda-report
+cuda-report:
+	@tools/cuda-report $(NVCC) $(NVCC_FLAGS) $(CUDA_TARGETS) -- $(CUDA_SOURCES)
+
 #: make check-gpu     tests on a GPU: ops against the CPU, golden vectors at full size, compute-sanitizer
 .PHONY: check-gpu
 GPU_TESTS = $(patsubst tests/cuda/%.c,$(B)/gpu/%,$(sort $(wildcard tests/cuda/*.c)))
