@@ -136,7 +136,7 @@ static __device__ void load_keys(float *k, float *v, int stride, const float *qk
 }
 
 template <int CHANNELS>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 4)
     attention_float_kernel(const float *qkv, const float *qkv_bias, const float *rel_h,
                            const float *rel_w, float *out, msxk_attention_shape s, bool wide) {
     enum { PER_THREAD = CHANNELS / 16, WEIGHT_STRIDE = MSXK_TILE_KEYS + 4 };

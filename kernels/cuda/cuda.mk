@@ -54,10 +54,11 @@ $(B)/gpu/%: tests/cuda/%.c $(SUPPORT) $(STATIC) cuda
 	@ln -sf ../libmedsamix-cuda.so $(@D)/libmedsamix-cuda.so
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $< $(SUPPORT) $(STATIC) $(CHECK_FLAGS) $(LIBS)
-$(B)/gpu/bench: tests/bench/gpu/bench.c $(SUPPORT) $(STATIC) cuda
+GPU_BENCH := $(sort $(wildcard tests/bench/gpu/*.c))
+$(B)/gpu/bench: $(GPU_BENCH) tests/bench/gpu/bench.h $(SUPPORT) $(STATIC) cuda
 	@mkdir -p $(@D)
 	@ln -sf ../libmedsamix-cuda.so $(@D)/libmedsamix-cuda.so
 	$(call say,BENCH,$@)
-	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $< $(SUPPORT) $(STATIC) $(CHECK_FLAGS) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $(GPU_BENCH) $(SUPPORT) $(STATIC) $(CHECK_FLAGS) $(LIBS)
 
 -include $(CUDA_OBJECTS:.o=.d)
