@@ -3,11 +3,12 @@
 #include "bench.h"
 
 #include "merge/merger.h"
-#include "search/data.h"
+#include "search/search.h"
 
 #include <medsamix/search.h>
 
 #include <time.h>
+#include <unistd.h>
 
 enum { MODELS = 3 };
 static const char *const names[MODELS] = {"base", "ft0", "ft1"};
@@ -97,15 +98,17 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Searching three images for the two tasks on each, with every trial another merge of the whole network. */
+/* A random search on the demo's human images (for a small network: its shapes): every trial is another merge
+ * of the whole network. */
 void measure_trials(msx_ctx *ctx, const network *n, const msx_checkpoint *c, bool small) {
     static const msx_precision modes[] = {MSX_PRECISION_FP32, MSX_PRECISION_FP16};
     const int first = small ? 2 : 8, more = small ? 2 : 24;
-    char folder[64], path[MODELS][128], store[128], number[24];
+    char folder[] = "/tmp/medsamix-bench-XXXXXX", path[MODELS][64], store[2][64], number[24];
     msx_dataset *data;
-    strcpy(folder, test_make_folder());
-    make_small_data(ctx, folder);
-    need(ctx, msx_dataset_open(&data, ctx, folder));
+    if (!mkdtemp(folder)) exit(1);
+    need(ctx, msx_dataset_open(&data, ctx,
+                               test_path(small ? "examples/data/Dataset103_Shapes"
+                                               : "examples/data/Dataset101_HumanMR")));
     for (uint32_t k = 0; k < MODELS; k++) {
         msx_checkpoint *moved = move_weights(ctx, c, k + 1);
         snprintf(path[k], sizeof path[k], "%s/%s.safetensors", folder, names[k]);
@@ -117,12 +120,12 @@ void measure_trials(msx_ctx *ctx, const network *n, const msx_checkpoint *c, boo
         msx_device *d = open_device(ctx, modes[i]);
         msx_search *s;
         int64_t now, peak;
-        snprintf(store, sizeof store, "%s/%d.db", folder, i);
+        snprintf(store[i], sizeof store[i], "%s/%d.db", folder, i);
         need(ctx, msx_search_create(&s, d));
         for (int k = 0; k < MODELS; k++) need(ctx, msx_search_add_model(s, names[k], path[k]));
         need(ctx, msx_search_add_tasks(s, data, NULL, 0));
         need(ctx, msx_search_set(s, "optimizer", "random"));
-        need(ctx, msx_search_set(s, "store", store));
+        need(ctx, msx_search_set(s, "store", store[i]));
         snprintf(number, sizeof number, "%d", first);
         need(ctx, msx_search_set(s, "trials", number));
         need(ctx, msx_search_run(s));
@@ -132,12 +135,16 @@ void measure_trials(msx_ctx *ctx, const network *n, const msx_checkpoint *c, boo
         need(ctx, msx_search_run(s));
         double ms = 1e3 * (seconds() - start) / more;
         need(ctx, msx_device_usage(d, &now, &peak));
-        printf("%-6s %-5s trial of a search, %d models, 3 images, 6 objects: %8.2f ms, MiB most "
-               "%.0f\n",
-               n->name, msx_precision_name(modes[i]), MODELS, ms, (double)peak / 1048576);
+        printf(
+            "%-6s %-5s trial of a search, %d models, %lld images, %lld objects: %8.2f ms, MiB most "
+            "%.0f\n",
+            n->name, msx_precision_name(modes[i]), MODELS, (long long)s->evaluator->n_images,
+            (long long)s->evaluator->n_items, ms, (double)peak / 1048576);
         msx_search_free(s);
         msx_device_free(d);
+        unlink(store[i]);
     }
+    for (int k = 0; k < MODELS; k++) unlink(path[k]);
+    rmdir(folder);
     msx_dataset_free(data);
-    test_remove_folder(folder);
 }
