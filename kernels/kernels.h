@@ -65,6 +65,9 @@ typedef struct msxk_gemm {
     int act;
     int64_t batch, stride_a, stride_w, stride_c, stride_r; /* batch 0 means 1 */
     int low;                                               /* MSXK_LOW_*, combined */
+    /* `bias` in the low format, where the caller has it: it saves a device that needs it so from making
+     * it for every product. Only beside `bias` and a low C; may be NULL. */
+    const msxk_low *low_bias;
 } msxk_gemm;
 
 /* Encoder self attention with decomposed relative position. qkv (B*g*g, 3*H*d), channel
@@ -95,6 +98,63 @@ typedef struct msxk_cross {
     float *out;
     int64_t stride_out;
 } msxk_cross;
+
+/* One axis of Pillow's bilinear resampling of 8-bit samples: output i is the sum of count[i] samples
+ * from first[i] on times weight[i * most ..], which have 22 fractional bits, rounded to 8 bit. All of
+ * it is host memory; with in == out the axis is left as it is, and the tables may be NULL. */
+typedef struct msxk_triangle {
+    int64_t in, out, most;
+    const int64_t *first, *count;
+    const int32_t *weight;
+} msxk_triangle;
+
+/* An 8-bit image (height, width, channels) of 1 or 3 channels in host memory, resampled across and then
+ * down, as (x - mean) / std of each colour at the top left of the input, zeros elsewhere. */
+typedef struct msxk_longest {
+    const uint8_t *image;
+    int64_t channels, size;
+    msxk_triangle across, down;
+    float mean[3], std[3];
+} msxk_longest;
+
+/* An object and what was predicted for it: `maps` maps of side x side logits, `stride` floats apart, all
+ * resampled to (height, width); the union of their masks against labels == label. Pixels of `ignore`
+ * belong to neither. */
+typedef struct msxk_object {
+    const float *logits;
+    int64_t maps, stride;
+    const uint16_t *labels; /* (height, width) */
+    int32_t label, ignore;
+    int64_t height, width;
+    int64_t crop_h, crop_w; /* of the middle step: what of it the image covers */
+} msxk_object;
+
+/* Four coefficients of a cubic spline: offsets into the data, and weights. */
+typedef struct msxk_spline_tap {
+    int64_t offset[4];
+    double weight[4];
+} msxk_spline_tap;
+
+/* One axis of skimage's cubic resampling: smoothed by a Gaussian (weights of one side, NULL: not), made
+ * coefficients of the spline (of more than one sample), and interpolated by `taps` (out; NULL: the
+ * axis is left as it is). Host memory. */
+typedef struct msxk_spline {
+    int64_t in, out, radius;
+    const double *gaussian;
+    const msxk_spline_tap *taps;
+} msxk_spline;
+
+/* An 8-bit image (rows, columns, 3) in host memory, resampled to `size` x `size`, clipped to low..high
+ * and, with `zero` (outside are zeros, `pad` of them around the smoothed image, and not its mirror
+ * image), to 0 when the result reaches it; with `truncate` to 8 bit. Then its range, or with `full`
+ * 0..255, becomes 0..1. All in float64, one operation after the other as lib/image does them. */
+typedef struct msxk_square {
+    const uint8_t *image;
+    int64_t size, pad;
+    msxk_spline axis[3]; /* rows, columns, channels */
+    double low, high;
+    int zero, truncate, full;
+} msxk_square;
 
 typedef struct msx_kernels {
     size_t struct_size;
@@ -133,6 +193,10 @@ typedef struct msx_kernels {
      * change when any argument does. */
     int (*begin)(msx_kdev *dev, const void *key, size_t bytes);
     int (*end)(msx_kdev *dev, int complete);
+
+    /* -- preprocessing: input (3, size, size) with the bits of lib/image; NULL where host_memory is 1 -- */
+    int (*prepare_longest)(msx_kdev *dev, float *input, const msxk_longest *p);
+    int (*prepare_square)(msx_kdev *dev, float *input, const msxk_square *p);
 
     /* -- forward pass -- */
     int (*gemm)(msx_kdev *dev, const msxk_gemm *g);
@@ -187,6 +251,13 @@ typedef struct msx_kernels {
     int (*overlap)(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
                    const uint8_t *prediction, int64_t n);
 
+    /* Objects' counts (tp, fp, fn, tn, logits that are not finite), in host memory, without their masks
+     * ever being written: as bilinear to middle x middle, its crop bilinear to the image, > 0; for
+     * middle 0 as sigmoid, bilinear, > 0.5. `objects` is host memory, what it points to the device's.
+     * NULL where host_memory is 1. */
+    int (*count_objects)(msx_kdev *dev, int64_t (*counts)[5], const msxk_object *objects, int64_t n,
+                         int64_t side, int64_t middle);
+
     /* -- merging; n elements each, results independent of the number of threads -- */
     /* out = sum_i weight[i] * x[i]; accumulated in float32 in the order of i, weights rounded to
      * float32 once */
@@ -204,6 +275,10 @@ typedef struct msx_kernels {
     int (*merge_ties)(msx_kdev *dev, float *out, const float *base, const float *const *x,
                       const float *threshold, const int64_t *ties_kept, size_t n_models,
                       double scale, int64_t n);
+    /* select_threshold of every model with the same k, then merge_ties, without the host in between; NULL
+     * where host_memory is 1. */
+    int (*merge_ties_top)(msx_kdev *dev, float *out, const float *base, const float *const *x,
+                          size_t n_models, int64_t k, double scale, int64_t n);
     /* aa, ab, bb in float64, summed in fixed blocks */
     int (*dots)(msx_kdev *dev, double out[3], const float *a, const float *b, int64_t n);
 } msx_kernels;

@@ -127,7 +127,10 @@ static int save_logits(job *j) {
     int64_t side = msx_prediction_side(j->prediction);
     int64_t dims[4] = {msx_prediction_count(j->prediction), msx_prediction_masks(j->prediction),
                        side, side};
-    return write_array(j->s->p, path, 4, dims, msx_prediction_logits(j->prediction, 0));
+    const float *logits = msx_prediction_logits(j->prediction, 0);
+    if (!logits && dims[0])
+        return program_fail(j->s->p, PROGRAM_LIMIT, "%s", msx_ctx_error(j->s->p->ctx));
+    return write_array(j->s->p, path, 4, dims, logits);
 }
 
 static int save_overlay(job *j, const msx_image *mask) {

@@ -96,8 +96,9 @@ MSX_API msx_status msx_model_update(msx_model *m, const msx_checkpoint *c, const
 /** Image embeddings of one or more images, with the sizes needed to place prompts and masks. */
 typedef struct msx_embedding msx_embedding;
 
-/** Encode `n` 8-bit images. Working memory does not grow with n, and an image's embedding has the same
- *  bits alone and in company. The embedding may outlive the model. */
+/** Encode `n` 8-bit images. Working memory does not grow with n. On the CPU an image's embedding has the
+ *  same bits alone and in company; on a GPU they are the same for batches of the same size. The embedding
+ *  may outlive the model. */
 MSX_API msx_status msx_model_encode(msx_embedding **out, msx_model *m,
                                     const msx_image *const *images, size_t n);
 
@@ -151,7 +152,8 @@ MSX_API int64_t msx_prediction_count(const msx_prediction *p);
 MSX_API int64_t msx_prediction_masks(const msx_prediction *p);
 /** Side of the low-resolution masks: 4 g. */
 MSX_API int64_t msx_prediction_side(const msx_prediction *p);
-/** Low-resolution logits of a prompt: (masks, side, side). Borrowed. NULL out of range. */
+/** Low-resolution logits of a prompt: (masks, side, side). Borrowed. On a GPU they are brought to the host
+ *  when the first of them is asked for. NULL out of range, and when that fails. */
 MSX_API const float *msx_prediction_logits(const msx_prediction *p, int64_t prompt);
 /** Predicted IoU of a prompt's masks: (masks) values. Borrowed. NULL out of range. */
 MSX_API const float *msx_prediction_iou(const msx_prediction *p, int64_t prompt);

@@ -8,16 +8,15 @@
  *   registers, because the result of one product is laid out as the first factor of the next.
  *
  * Relative positions: before the loop, q times both tables (the products of the warp's 16 queries with
- * 64 rows at a time) is scattered to bias_h[query][ky] and bias_w[query][kx] in shared memory. For a
- * grid of 64 a tile is one row of keys: bias_h is one value a tile, and bias_w moves to registers, so
- * that its area can be that of the values. Softmax runs in base 2, with log2(e) in scale and biases.
+ * 64 rows at a time) is scattered to bias_h[query][ky] and bias_w[query][kx] in shared memory. Softmax
+ * runs in base 2, with log2(e) in scale and biases. This is the kernel of windows and of grids that
+ * attention_global.cu is not made for.
  *
  * A head's channels are padded to the next multiple of 16 with a kernel (80 stays 80). Keys of a window
  * beyond the grid are the bias of qkv. Limit: the tensor cores' mma.sync rate at 64 channels, and the
  * exponentials beside it.
  */
-#include "kernels/cuda/attention.h"
-#include "kernels/cuda/instructions.h"
+#include "kernels/cuda/attention_low.h"
 
 #define KEYS  MSXK_TILE_KEYS
 #define LOG2E 1.44269504f
@@ -29,8 +28,7 @@ struct low_areas {
     int q, k, v, padding, bias_h, bias_w, total;
 };
 
-static __host__ __device__ low_areas low_layout(int channels, int queries, int bias_stride,
-                                                bool grid64) {
+static __host__ __device__ low_areas low_layout(int channels, int queries, int bias_stride) {
     low_areas a;
     a.stride = channels + 8;
     int row = a.stride * (int)sizeof(msxk_low), bias = queries * bias_stride * (int)sizeof(float);
@@ -39,8 +37,8 @@ static __host__ __device__ low_areas low_layout(int channels, int queries, int b
     a.v = a.k + 2 * KEYS * row;
     a.padding = a.v + 2 * KEYS * row;
     a.bias_h = a.padding + 2 * row;
-    a.bias_w = grid64 ? a.v : a.bias_h + bias;
-    a.total = grid64 ? a.bias_h + bias : a.bias_w + bias;
+    a.bias_w = a.bias_h + bias;
+    a.total = a.bias_w + bias;
     return a;
 }
 
@@ -145,33 +143,41 @@ static __device__ void relative_bias(const low_block &b, float *bias, const uint
     }
 }
 
-/* Scores in base 2 with their biases; keys behind the last one get no weight. */
-template <bool GRID64>
-static __device__ __forceinline__ void add_bias(const low_block &b, float scores[8][4], int first,
-                                                const float bias_w[8][4]) {
+/* Scores in base 2 with their biases; keys behind the last one get no weight. Where a row of keys has an even
+ * number of them, two neighbours of a lane are of one row. */
+template <bool EVEN>
+static __device__ __forceinline__ void add_bias(const low_block &b, float scores[8][4], int first) {
     int lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
     float scale = b.s.scale * LOG2E;
     const float *h = b.bias_h + row * b.s.bias_stride, *h8 = h + 8 * b.s.bias_stride;
-    if (GRID64) {
-        float row_bias[2] = {h[first / KEYS], h8[first / KEYS]};
-#pragma unroll
-        for (int n = 0; n < 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                scores[n][i] = scores[n][i] * scale + row_bias[i / 2] + bias_w[n][i];
-        return;
-    }
     const float *w = b.bias_w + row * b.s.bias_stride, *w8 = w + 8 * b.s.bias_stride;
 #pragma unroll
-    for (int n = 0; n < 8; n++)
+    for (int n = 0; n < 8; n++) {
+        int key = first + n * 8 + lane % 4 * 2;
+        [[maybe_unused]] int y = msxk_key_row(b.s, key), x = key - y * b.s.side;
+        if constexpr (EVEN) {
+            if (key >= b.keys) {
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            int key = first + n * 8 + lane % 4 * 2 + i;
-            int y = msxk_key_row(b.s, key), x = key - y * b.s.side;
-            bool exists = key < b.keys;
-            scores[n][i] = exists ? scores[n][i] * scale + h[y] + w[x] : -INFINITY;
-            scores[n][i + 2] = exists ? scores[n][i + 2] * scale + h8[y] + w8[x] : -INFINITY;
+                for (int i = 0; i < 4; i++) scores[n][i] = -INFINITY;
+            } else {
+                float2 along = *reinterpret_cast<const float2 *>(w + x);
+                float2 along8 = *reinterpret_cast<const float2 *>(w8 + x);
+                scores[n][0] = scores[n][0] * scale + (h[y] + along.x);
+                scores[n][1] = scores[n][1] * scale + (h[y] + along.y);
+                scores[n][2] = scores[n][2] * scale + (h8[y] + along8.x);
+                scores[n][3] = scores[n][3] * scale + (h8[y] + along8.y);
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                int next = key + i, ny = msxk_key_row(b.s, next), nx = next - ny * b.s.side;
+                bool exists = next < b.keys;
+                scores[n][i] = exists ? scores[n][i] * scale + (h[ny] + w[nx]) : -INFINITY;
+                scores[n][i + 2] =
+                    exists ? scores[n][i + 2] * scale + (h8[ny] + w8[nx]) : -INFINITY;
+            }
         }
+    }
 }
 
 /* Scores become weights; running maxima and sums of the lane's two queries are brought up to date.
@@ -190,10 +196,10 @@ static __device__ __forceinline__ void soften(float scores[8][4], float most[2],
         for (int n = 0; n < 8; n++)
 #pragma unroll
             for (int i = 2 * half; i < 2 * half + 2; i++) {
-                scores[n][i] = exp2f(scores[n][i] - now);
+                scores[n][i] = msxk_exp2(scores[n][i] - now);
                 total += scores[n][i];
             }
-        shrink[half] = exp2f(most[half] - now);
+        shrink[half] = msxk_exp2(most[half] - now);
         most[half] = now;
         sum[half] = sum[half] * shrink[half] + total; /* of this lane's keys; added up at the end */
     }
@@ -275,13 +281,13 @@ static __device__ void start_block(const low_block &b, const msxk_low *qkv, bool
     __syncthreads();
 }
 
-/* STEPS: channels / 16. GRID64: global attention over 64 x 64 tokens in blocks of 64 queries. */
-template <class T, int STEPS, bool GRID64>
-static __global__ void __launch_bounds__(GRID64 ? 128 : 256, GRID64 ? 3 : 1)
+/* STEPS: channels / 16. EVEN: the side of a window is. */
+template <class T, int STEPS, bool EVEN>
+static __global__ void __launch_bounds__(256)
     attention_low_kernel(const msxk_low *qkv, const float *qkv_bias, const float *rel_h,
                          const float *rel_w, msxk_low *out, msxk_attention_shape s, int wide) {
     MSXK_SHARED(unsigned char, memory);
-    low_areas at = low_layout(STEPS * 16, s.queries, s.bias_stride, GRID64);
+    low_areas at = low_layout(STEPS * 16, s.queries, s.bias_stride);
     low_block b;
     b.s = s;
     b.w = msxk_window_of(s);
@@ -309,17 +315,6 @@ static __global__ void __launch_bounds__(GRID64 ? 128 : 256, GRID64 ? 3 : 1)
     relative_bias<T, STEPS>(b, b.bias_h, q, rel_h, true);
     relative_bias<T, STEPS>(b, b.bias_w, q, rel_w, false);
     __syncthreads();
-    float bias_w[8][4];
-    if (GRID64) {
-#pragma unroll
-        for (int n = 0; n < 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                bias_w[n][i] = b.bias_w[(warp * 16 + lane / 4 + i / 2 * 8) * s.bias_stride + n * 8 +
-                                        lane % 4 * 2 + i % 2];
-        __syncthreads(); /* before values overwrite them */
-    }
-
     float o[2 * STEPS][4], most[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
 #pragma unroll
     for (int n = 0; n < 2 * STEPS; n++)
@@ -338,7 +333,7 @@ static __global__ void __launch_bounds__(GRID64 ? 128 : 256, GRID64 ? 3 : 1)
         if (!idle) {
             float scores[8][4], shrink[2];
             times_rows<T, STEPS>(scores, q, b.k + buffer * KEYS * b.stride, b.stride);
-            add_bias<GRID64>(b, scores, first, bias_w);
+            add_bias<EVEN>(b, scores, first);
             soften(scores, most, sum, shrink);
 #pragma unroll
             for (int n = 0; n < 2 * STEPS; n++)
@@ -354,43 +349,41 @@ static __global__ void __launch_bounds__(GRID64 ? 128 : 256, GRID64 ? 3 : 1)
 typedef void low_kernel(const msxk_low *, const float *, const float *, const float *, msxk_low *,
                         msxk_attention_shape, int);
 
-/* Rows: channels / 16; columns: windows and small grids, the grid of 64. */
-template <class T> static low_kernel *find_kernel(int64_t dim, bool grid64, int *channels) {
+/* Rows: channels / 16; columns: whether windows have an even side. */
+template <class T> static low_kernel *find_kernel(int64_t dim, bool even, int *channels) {
     static const struct {
         int channels;
         low_kernel *kernels[2];
     } all[] = {
-        {16, {attention_low_kernel<T, 1, false>, NULL}},
-        {32, {attention_low_kernel<T, 2, false>, NULL}},
-        {48, {attention_low_kernel<T, 3, false>, NULL}},
+        {16, {attention_low_kernel<T, 1, false>, attention_low_kernel<T, 1, true>}},
+        {32, {attention_low_kernel<T, 2, false>, attention_low_kernel<T, 2, true>}},
+        {48, {attention_low_kernel<T, 3, false>, attention_low_kernel<T, 3, true>}},
         {64, {attention_low_kernel<T, 4, false>, attention_low_kernel<T, 4, true>}},
         {80, {attention_low_kernel<T, 5, false>, attention_low_kernel<T, 5, true>}},
-        {128, {attention_low_kernel<T, 8, false>, NULL}},
+        {128, {attention_low_kernel<T, 8, false>, attention_low_kernel<T, 8, true>}},
     };
     int i = 0;
     while (all[i].channels < dim) i++;
     *channels = all[i].channels;
-    return all[i].kernels[grid64];
+    return all[i].kernels[even];
 }
 
 int msxk_cuda_attention_low(msx_kdev *dev, const msxk_attention *a) {
     if (dev->precision != MSXK_FP16 && dev->precision != MSXK_BF16)
         return msxk_cuda_fail(dev, MSXK_E_ARG,
                               "attention: low operands, but no low precision is set");
-    /* the area of the values must hold the biases of a grid of 64: it does from 64 channels on */
-    bool grid64 = a->side == 64 && a->grid == 64 && a->dim > 48 && a->dim <= 80;
-    /* warps of a block: 4 for large grids; windows in as few and as equal blocks as 8 warps allow */
-    int64_t most = a->side < a->grid ? a->side : a->grid, warps = 4;
-    if (!grid64) {
-        int64_t needed = (most * most + 15) / 16, blocks = (needed + 7) / 8;
-        warps = (needed + blocks - 1) / blocks;
-    }
+    if (msxk_attention_is_global(a)) return msxk_cuda_attention_global(dev, a);
+    /* queries in as few and as equal blocks as 8 warps allow */
+    int64_t most = a->side < a->grid ? a->side : a->grid;
+    int64_t needed = (most * most + 15) / 16, blocks = (needed + 7) / 8;
+    int64_t warps = (needed + blocks - 1) / blocks;
     msxk_attention_shape s = msxk_shape_of(a, (int)warps * 16);
     int channels;
+    bool even = a->side % 2 == 0;
     low_kernel *kernel = dev->precision == MSXK_FP16
-                             ? find_kernel<msxk_fp16>(a->dim, grid64, &channels)
-                             : find_kernel<msxk_bf16>(a->dim, grid64, &channels);
-    size_t bytes = (size_t)low_layout(channels, s.queries, s.bias_stride, grid64).total;
+                             ? find_kernel<msxk_fp16>(a->dim, even, &channels)
+                             : find_kernel<msxk_bf16>(a->dim, even, &channels);
+    size_t bytes = (size_t)low_layout(channels, s.queries, s.bias_stride).total;
     MSXK_RETURN_IF(msxk_cuda_allow_shared(dev, reinterpret_cast<const void *>(kernel), bytes));
     const msxk_low *qkv = reinterpret_cast<const msxk_low *>(a->qkv);
     msxk_low *out = reinterpret_cast<msxk_low *>(a->out);

@@ -16,7 +16,8 @@
 
 struct cross_shape {
     int64_t tq, tk, heads, width, stride_q, stride_k, stride_v, stride_out, blocks;
-    int dim, vectors; /* vectors: rows of k and v may be read four floats at a time */
+    int dim, vectors,
+        wide; /* rows of k and v may be read four floats at a time; q and out likewise */
     float scale;
 };
 
@@ -28,6 +29,37 @@ static __device__ __forceinline__ cross_place place_of(const cross_shape &s, int
     int64_t i = blockIdx.x;
     return cross_place{i / s.blocks / s.heads, i / s.blocks % s.heads * s.dim,
                        i % s.blocks * queries};
+}
+
+/* A head's channels, zero behind them; as vectors of four where all rows are aligned and full. */
+template <int CHANNELS>
+static __device__ __forceinline__ void load_row(float *to, const float *from, const cross_shape &s,
+                                                int wide) {
+    if (wide) {
+#pragma unroll
+        for (int c = 0; c < CHANNELS; c += 4) {
+            float4 four = *reinterpret_cast<const float4 *>(from + c);
+            to[c] = four.x, to[c + 1] = four.y, to[c + 2] = four.z, to[c + 3] = four.w;
+        }
+        return;
+    }
+#pragma unroll
+    for (int c = 0; c < CHANNELS; c++) to[c] = c < s.dim ? from[c] : 0.0f;
+}
+
+template <int CHANNELS>
+static __device__ __forceinline__ void store_row(float *to, const float *from,
+                                                 const cross_shape &s) {
+    if (s.wide) {
+#pragma unroll
+        for (int c = 0; c < CHANNELS; c += 4)
+            *reinterpret_cast<float4 *>(to + c) =
+                make_float4(from[c], from[c + 1], from[c + 2], from[c + 3]);
+        return;
+    }
+#pragma unroll
+    for (int c = 0; c < CHANNELS; c++)
+        if (c < s.dim) to[c] = from[c];
 }
 
 /* CHANNELS: a head's, at most. */
@@ -47,11 +79,11 @@ static __global__ void __launch_bounds__(THREADS)
     __syncthreads();
     int64_t row = at.first + threadIdx.x;
     if (row >= s.tq) return;
-    const float *mine = q + at.problem * s.stride_q + row * s.width + at.channel;
     float query[CHANNELS], sums[CHANNELS], most = -INFINITY, total = 0.0f;
+    load_row<CHANNELS>(query, q + at.problem * s.stride_q + row * s.width + at.channel, s, s.wide);
 #pragma unroll
     for (int c = 0; c < CHANNELS; c++) {
-        query[c] = c < s.dim ? mine[c] * s.scale : 0.0f;
+        query[c] *= s.scale;
         sums[c] = 0.0f;
     }
     for (int64_t key = 0; key < s.tk; key++) {
@@ -65,10 +97,9 @@ static __global__ void __launch_bounds__(THREADS)
         for (int c = 0; c < CHANNELS; c++)
             sums[c] = sums[c] * shrink + weight * values[key * CHANNELS + c];
     }
-    float *to = out + at.problem * s.stride_out + row * s.width + at.channel;
 #pragma unroll
-    for (int c = 0; c < CHANNELS; c++)
-        if (c < s.dim) to[c] = sums[c] / total;
+    for (int c = 0; c < CHANNELS; c++) sums[c] /= total;
+    store_row<CHANNELS>(out + at.problem * s.stride_out + row * s.width + at.channel, sums, s);
 }
 
 /* Join the threads' maxima, sums and values of one query; `mine` (2 + channels) is this thread's, the
@@ -93,22 +124,6 @@ static __device__ void join(float *shared, float most, float total, const float 
         for (int c = 0; c < CHANNELS; c++) mine[2 + c] = mine[2 + c] * a + other[2 + c] * b;
     }
     __syncthreads();
-}
-
-/* A head's channels, zero behind them; as vectors of four where all rows are aligned and full. */
-template <int CHANNELS>
-static __device__ __forceinline__ void load_row(float *to, const float *from,
-                                                const cross_shape &s) {
-    if (s.vectors) {
-#pragma unroll
-        for (int c = 0; c < CHANNELS; c += 4) {
-            float4 four = *reinterpret_cast<const float4 *>(from + c);
-            to[c] = four.x, to[c + 1] = four.y, to[c + 2] = four.z, to[c + 3] = four.w;
-        }
-        return;
-    }
-#pragma unroll
-    for (int c = 0; c < CHANNELS; c++) to[c] = c < s.dim ? from[c] : 0.0f;
 }
 
 template <int CHANNELS, int QUERIES>
@@ -137,7 +152,7 @@ static __global__ void __launch_bounds__(THREADS)
     }
     for (int64_t key = threadIdx.x; key < s.tk; key += THREADS) {
         float row[CHANNELS], shrink[QUERIES], weight[QUERIES];
-        load_row<CHANNELS>(row, k + key * s.width, s);
+        load_row<CHANNELS>(row, k + key * s.width, s, s.vectors);
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) {
             float score = 0.0f;
@@ -149,7 +164,7 @@ static __global__ void __launch_bounds__(THREADS)
             most[i] = now;
             total[i] = total[i] * shrink[i] + weight[i];
         }
-        load_row<CHANNELS>(row, v + key * s.width, s);
+        load_row<CHANNELS>(row, v + key * s.width, s, s.vectors);
 #pragma unroll
         for (int i = 0; i < QUERIES; i++)
 #pragma unroll
@@ -193,11 +208,15 @@ int msxk_cuda_cross(msx_kdev *dev, const msxk_cross *c) {
     int64_t few_bytes = 2 * c->tk * kernels[i].channels * (int64_t)sizeof(float);
     bool few = c->tk <= 64 && few_bytes <= SHARED_MOST;
     int64_t queries = few ? THREADS : kernels[i].queries, blocks = (c->tq + queries - 1) / queries;
-    bool vectors = c->dim == kernels[i].channels && c->stride_k % 4 == 0 && c->stride_v % 4 == 0 &&
+    bool full = c->dim == kernels[i].channels;
+    bool vectors = full && c->stride_k % 4 == 0 && c->stride_v % 4 == 0 &&
                    ((uintptr_t)c->k | (uintptr_t)c->v) % 16 == 0;
+    bool wide = full && c->stride_q % 4 == 0 && c->stride_out % 4 == 0 &&
+                ((uintptr_t)c->q | (uintptr_t)c->out) % 16 == 0;
     cross_shape s = {c->tq,       c->tk,       c->heads,    c->heads * c->dim,
                      c->stride_q, c->stride_k, c->stride_v, c->stride_out,
-                     blocks,      (int)c->dim, vectors,     c->scale};
+                     blocks,      (int)c->dim, vectors,     wide,
+                     c->scale};
     unsigned grid = (unsigned)(c->batch * c->heads * blocks);
     if (few) {
         unsigned threads = c->tq < THREADS ? (unsigned)(c->tq + 31) / 32 * 32 : THREADS;

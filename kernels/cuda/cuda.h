@@ -30,6 +30,15 @@ struct msxk_graph;
 /* What cuBLASLt needs to repeat a product of one shape. (gemm.cu) */
 struct msxk_gemm_plan;
 
+/* Who uses which scratch area: an op and what it calls must not share one. */
+enum {
+    MSXK_SCRATCH_OP,
+    MSXK_SCRATCH_GEMM,
+    MSXK_SCRATCH_BIAS,
+    MSXK_SCRATCH_SELECT, /* of merge_ties.cu alone: holds state between ops */
+    MSXK_SCRATCHES
+};
+
 struct msx_kdev {
     int index; /* of the GPU */
     int precision;
@@ -42,8 +51,8 @@ struct msx_kdev {
     size_t n_blocks, block_capacity;
     size_t used, kept, peak, budget; /* bytes; budget 0: what the GPU has */
 
-    void *scratch[3]; /* grown on demand, kept until close */
-    size_t scratch_bytes[3];
+    void *scratch[MSXK_SCRATCHES]; /* grown on demand, kept until close */
+    size_t scratch_bytes[MSXK_SCRATCHES];
 
     msxk_graph *graphs; /* of MSXK_GRAPHS */
     size_t next_graph;
@@ -55,9 +64,6 @@ struct msx_kdev {
 
     char error[256];
 };
-
-/* Who uses which scratch area: an op and what it calls must not share one. */
-enum { MSXK_SCRATCH_OP, MSXK_SCRATCH_GEMM, MSXK_SCRATCH_BIAS };
 
 /* ---- device.cu, memory.cu ---------------------------------------------------------------------- */
 
@@ -130,6 +136,21 @@ static __device__ __forceinline__ int64_t msxk_thread(void) {
     return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
 }
 
+/* WIDTH neighbours, read and written as one vector. */
+template <class T, int WIDTH> struct alignas(WIDTH * sizeof(T)) msxk_run { T x[WIDTH]; };
+
+/* Whether runs of `width` elements of `size` bytes may be read at all of these addresses, or'ed together,
+ * and cover n of them. */
+static inline bool msxk_is_wide(uintptr_t addresses, int64_t n, int width, size_t size) {
+    return n % width == 0 && addresses % ((size_t)width * size) == 0;
+}
+
+/* 32-bit divisions cost a quarter of 64-bit ones: kernels that find their place by dividing an index do so
+ * in 32 bits where all indices fit. */
+static inline bool msxk_is_small(int64_t n) {
+    return n < (int64_t)1 << 31;
+}
+
 /* x * Phi(x): the exact GELU, without the cancellation of 1 + erf in the negative tail. */
 static __device__ __forceinline__ float msxk_gelu(float x) {
     return x * normcdff(x);
@@ -146,6 +167,9 @@ static __device__ __forceinline__ float msxk_warp_sum(float x) {
 }
 
 /* ---- ops, one line a slot of the table; shapes and contracts: kernels.h ------------------------- */
+
+int msxk_cuda_prepare_longest(msx_kdev *dev, float *input, const msxk_longest *p);
+int msxk_cuda_prepare_square(msx_kdev *dev, float *input, const msxk_square *p);
 
 int msxk_cuda_gemm(msx_kdev *dev, const msxk_gemm *g);
 
@@ -184,6 +208,8 @@ int msxk_cuda_sigmoid(msx_kdev *dev, float *y, const float *x, int64_t n);
 int msxk_cuda_threshold(msx_kdev *dev, uint8_t *mask, const float *x, int64_t n, float threshold);
 int msxk_cuda_overlap(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
                       const uint8_t *prediction, int64_t n);
+int msxk_cuda_count_objects(msx_kdev *dev, int64_t (*counts)[5], const msxk_object *objects,
+                            int64_t n, int64_t side, int64_t middle);
 
 int msxk_cuda_merge_linear(msx_kdev *dev, float *out, const float *const *x, const double *weight,
                            size_t n_models, int64_t n);
@@ -194,6 +220,8 @@ int msxk_cuda_select_threshold(msx_kdev *dev, const float *base, const float *x,
 int msxk_cuda_merge_ties(msx_kdev *dev, float *out, const float *base, const float *const *x,
                          const float *threshold, const int64_t *ties_kept, size_t n_models,
                          double scale, int64_t n);
+int msxk_cuda_merge_ties_top(msx_kdev *dev, float *out, const float *base, const float *const *x,
+                             size_t n_models, int64_t k, double scale, int64_t n);
 int msxk_cuda_dots(msx_kdev *dev, double out[3], const float *a, const float *b, int64_t n);
 
 #endif

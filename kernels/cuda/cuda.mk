@@ -32,6 +32,11 @@ $(CUDA_PLUGIN): $(CUDA_OBJECTS)
 	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_LIBRARIES) -lcublasLt \
 	  -Xlinker -z$(,)defs$(,)-rpath$(,)$(CUDA_LIBRARIES)
 
+#: make cuda-report   registers, stack and spilled bytes of every CUDA kernel; fails when one spills
+.PHONY: cuda-report
+cuda-report:
+	@tools/cuda-report $(NVCC) $(NVCC_FLAGS) $(CUDA_TARGETS) -- $(CUDA_SOURCES)
+
 #: make check-gpu     tests on a GPU: ops against the CPU, golden vectors at full size, compute-sanitizer
 .PHONY: check-gpu
 GPU_TESTS = $(patsubst tests/cuda/%.c,$(B)/gpu/%,$(sort $(wildcard tests/cuda/*.c)))
@@ -49,10 +54,11 @@ $(B)/gpu/%: tests/cuda/%.c $(SUPPORT) $(STATIC) cuda
 	@ln -sf ../libmedsamix-cuda.so $(@D)/libmedsamix-cuda.so
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $< $(SUPPORT) $(STATIC) $(CHECK_FLAGS) $(LIBS)
-$(B)/gpu/bench: tests/bench/gpu/bench.c $(SUPPORT) $(STATIC) cuda
+GPU_BENCH := $(sort $(wildcard tests/bench/gpu/*.c))
+$(B)/gpu/bench: $(GPU_BENCH) tests/bench/gpu/bench.h $(SUPPORT) $(STATIC) cuda
 	@mkdir -p $(@D)
 	@ln -sf ../libmedsamix-cuda.so $(@D)/libmedsamix-cuda.so
 	$(call say,BENCH,$@)
-	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $< $(SUPPORT) $(STATIC) $(CHECK_FLAGS) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) -o $@ $(GPU_BENCH) $(SUPPORT) $(STATIC) $(CHECK_FLAGS) $(LIBS)
 
 -include $(CUDA_OBJECTS:.o=.d)

@@ -209,6 +209,10 @@ const msx_kernels msxk_cuda = {
     .begin = OP(begin),
     .end = OP(end),
 
+    /* preprocessing */
+    .prepare_longest = OP(prepare_longest),
+    .prepare_square = OP(prepare_square),
+
     /* forward pass */
     .gemm = OP(gemm),
     .layer_norm = OP(layer_norm),
@@ -231,11 +235,13 @@ const msx_kernels msxk_cuda = {
     .sigmoid = OP(sigmoid),
     .threshold = OP(threshold),
     .overlap = OP(overlap),
+    .count_objects = OP(count_objects),
 
     /* merging */
     .merge_linear = OP(merge_linear),
     .merge_task = OP(merge_task),
     .select_threshold = OP(select_threshold),
     .merge_ties = OP(merge_ties),
+    .merge_ties_top = OP(merge_ties_top),
     .dots = OP(dots),
 };

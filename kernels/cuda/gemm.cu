@@ -3,9 +3,10 @@
  * C (M,N) = act(alpha * A (M,K) op(W) + bias) + residual by cuBLASLt, whose matrices are column-major:
  * C^T (N,M) = op(W^T) A^T, with W first and A second.
  *
- * Fused into the product: bias, ReLU and, as beta C, the residual. Not fused: GELU (cuBLASLt's is the
- * tanh form, SAM's the exact one) and a residual that a batch shares; they are one pass over C, which
- * is in the L2 cache then. Problems of a batch that lie behind each other and share W are one tall
+ * Fused into the product: bias, ReLU, the residual as beta C, and the GELU of a 16-bit result. That one is
+ * cuBLASLt's, the tanh form: it is within 4.8e-4 of the exact one, half a unit in the last place of
+ * fp16 where they differ most. Not fused: the GELU of a float32 result, and a residual that a batch
+ * shares; they are one pass over C, which is in the L2 cache then. Problems of a batch that lie behind each other and share W are one tall
  * product. What cuBLASLt chose for a shape is kept.
  */
 #include "kernels/cuda/cuda.h"
@@ -19,7 +20,7 @@
 /* All that the choice of an algorithm depends on; compared as bytes. */
 struct gemm_key {
     int64_t m, n, k, lda, ldw, ldc, ldr, batch, stride_a, stride_w, stride_c, stride_r;
-    int32_t w_transposed, low, precision, relu, bias, residual;
+    int32_t w_transposed, low, precision, act, bias, residual;
     uint32_t aligned[5]; /* A, W, C, bias, residual: bytes, up to 256 */
     uint32_t unused;
 };
@@ -88,9 +89,11 @@ static bool describe(msxk_gemm_plan *p, const void *bias) {
     const gemm_key *k = &p->key;
     bool tf32 = !(k->low & MSXK_LOW_A) && k->precision != MSXK_FP32;
     int32_t transposed = k->w_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    uint32_t epilogue = k->relu   ? (k->bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU)
-                        : k->bias ? CUBLASLT_EPILOGUE_BIAS
-                                  : CUBLASLT_EPILOGUE_DEFAULT;
+    static const cublasLtEpilogue_t epilogues[][2] = {
+        /* MSXK_ACT_NONE */ {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS},
+        /* MSXK_ACT_GELU */ {CUBLASLT_EPILOGUE_GELU, CUBLASLT_EPILOGUE_GELU_BIAS},
+        /* MSXK_ACT_RELU */ {CUBLASLT_EPILOGUE_RELU, CUBLASLT_EPILOGUE_RELU_BIAS}};
+    uint32_t epilogue = epilogues[k->act][k->bias];
     return cublasLtMatmulDescCreate(&p->product,
                                     tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
                                     CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
@@ -164,18 +167,17 @@ struct epilogue {
 };
 
 /* WIDTH neighbours of a row per thread, read and written as one vector. */
-template <class T, int WIDTH>
-static __global__ void finish_kernel(T *c, epilogue e, int64_t groups, int precision) {
-    int64_t i = msxk_thread();
-    if (i >= e.rows * groups) return;
-    int64_t problem = blockIdx.y, row = i / groups, col = i % groups * WIDTH;
+template <class T, class INDEX, int WIDTH>
+static __global__ void finish_kernel(T *c, epilogue e, INDEX groups, int precision) {
+    INDEX i = (INDEX)msxk_thread();
+    if (i >= (INDEX)e.rows * groups) return;
+    INDEX row = i / groups, col = i % groups * WIDTH;
+    int64_t problem = blockIdx.y;
     T *at = c + problem * e.stride_c + row * e.ldc + col;
     const float *residual =
-        e.residual ? e.residual + problem * e.stride_r + row % e.period * e.ldr + col : NULL;
-    struct alignas(WIDTH * sizeof(T)) vector {
-        T x[WIDTH];
-    } v;
-    if (!e.from_zero) v = *reinterpret_cast<const vector *>(at);
+        e.residual ? e.residual + problem * e.stride_r + row % (INDEX)e.period * e.ldr + col : NULL;
+    msxk_run<T, WIDTH> v;
+    if (!e.from_zero) v = *reinterpret_cast<const msxk_run<T, WIDTH> *>(at);
 #pragma unroll
     for (int k = 0; k < WIDTH; k++) {
         float x = e.from_zero ? 0.0f : msxk_read(&v.x[k], precision);
@@ -184,7 +186,7 @@ static __global__ void finish_kernel(T *c, epilogue e, int64_t groups, int preci
         if (residual) x += residual[k];
         msxk_write(&v.x[k], x, precision);
     }
-    *reinterpret_cast<vector *>(at) = v;
+    *reinterpret_cast<msxk_run<T, WIDTH> *>(at) = v;
 }
 
 template <class T, int WIDTH>
@@ -193,15 +195,20 @@ static int run_finish(msx_kdev *dev, T *c, const epilogue &e, int64_t batch) {
                 alignment(c) >= WIDTH * sizeof(T);
     int64_t groups = wide ? e.cols / WIDTH : e.cols;
     dim3 grid(msxk_cuda_blocks(e.rows * groups, 256), (unsigned)batch);
+    if (wide && msxk_is_small(e.rows * groups))
+        return MSXK_LAUNCH(dev, (finish_kernel<T, unsigned, WIDTH>), grid, 256, 0, c, e,
+                           (unsigned)groups, dev->precision);
     if (wide)
-        return MSXK_LAUNCH(dev, (finish_kernel<T, WIDTH>), grid, 256, 0, c, e, groups,
+        return MSXK_LAUNCH(dev, (finish_kernel<T, int64_t, WIDTH>), grid, 256, 0, c, e, groups,
                            dev->precision);
-    return MSXK_LAUNCH(dev, (finish_kernel<T, 1>), grid, 256, 0, c, e, groups, dev->precision);
+    return MSXK_LAUNCH(dev, (finish_kernel<T, int64_t, 1>), grid, 256, 0, c, e, groups,
+                       dev->precision);
 }
 
 /* ---- the op ----------------------------------------------------------------------------------------- */
 
-/* A batch that shares W and lies without gaps is one product of more rows. */
+/* A batch that shares W and lies without gaps is one product of more rows; so is one of single rows, whose
+ * strides are then leading dimensions (a token of every prompt). */
 static msxk_gemm flatten(const msxk_gemm *from) {
     msxk_gemm g = *from;
     if (g.batch == 0) g.batch = 1;
@@ -211,12 +218,21 @@ static msxk_gemm flatten(const msxk_gemm *from) {
         g.m *= g.batch;
         g.batch = 1;
     }
+    bool rows = g.m == 1 && g.stride_w == 0 && g.stride_a >= g.k && g.stride_c >= g.n &&
+                (!g.residual || g.stride_r == 0 || g.stride_r >= g.n) &&
+                (g.residual != g.c || g.stride_r == g.stride_c);
+    if (g.batch > 1 && rows) {
+        g.lda = g.stride_a, g.ldc = g.stride_c;
+        if (g.stride_r) g.ldr = g.stride_r;
+        g.m = g.batch;
+        g.batch = 1;
+    }
     if (g.batch == 1) g.stride_a = g.stride_w = g.stride_c = 0;
     return g;
 }
 
 static gemm_key make_key(const msx_kdev *dev, const msxk_gemm *g, const void *bias, bool residual,
-                         bool relu) {
+                         int act) {
     gemm_key key;
     memset(&key, 0, sizeof key);
     key.m = g->m, key.n = g->n, key.k = g->k;
@@ -226,7 +242,7 @@ static gemm_key make_key(const msx_kdev *dev, const msxk_gemm *g, const void *bi
     key.w_transposed = g->w_transposed;
     key.low = g->low;
     key.precision = dev->precision;
-    key.relu = relu;
+    key.act = act;
     key.bias = bias != NULL;
     key.aligned[0] = alignment(g->a);
     key.aligned[1] = alignment(g->w);
@@ -260,6 +276,8 @@ static int multiply(msx_kdev *dev, const msxk_gemm *g, msxk_gemm_plan *p, const 
 static int bias_for(msx_kdev *dev, const msxk_gemm *g, const void **out) {
     *out = g->bias;
     if (!g->bias || !(g->low & MSXK_LOW_C)) return MSXK_OK;
+    *out = g->low_bias;
+    if (g->low_bias) return MSXK_OK;
     void *low;
     MSXK_RETURN_IF(
         msxk_cuda_scratch(dev, MSXK_SCRATCH_BIAS, (size_t)g->n * sizeof(msxk_low), &low));
@@ -283,14 +301,15 @@ static int check(msx_kdev *dev, const msxk_gemm *g) {
 
 /* What the product does itself. */
 struct fused {
-    bool bias, relu, residual;
+    bool bias, residual;
+    int act;
 };
 
 /* False where cuBLASLt has no algorithm. */
 static int multiply_with(msx_kdev *dev, const msxk_gemm *g, const fused &f, bool *done) {
     const void *bias = NULL;
     if (f.bias) MSXK_RETURN_IF(bias_for(dev, g, &bias));
-    gemm_key key = make_key(dev, g, bias, f.residual, f.relu);
+    gemm_key key = make_key(dev, g, bias, f.residual, f.act);
     msxk_gemm_plan *plan = find_plan(dev, &key, bias);
     *done = plan != NULL;
     return plan ? multiply(dev, g, plan, bias) : MSXK_OK;
@@ -301,13 +320,14 @@ int msxk_cuda_gemm(msx_kdev *dev, const msxk_gemm *original) {
     MSXK_RETURN_IF(check(dev, original));
     msxk_gemm g = flatten(original);
     bool in_place = g.residual == g.c, repeats = original->batch > 1 && g.stride_r == 0;
-    fused f = {g.bias && g.act != MSXK_ACT_GELU, g.act == MSXK_ACT_RELU,
-               g.residual && g.act == MSXK_ACT_NONE && (in_place || !repeats)};
+    bool exact = g.act == MSXK_ACT_GELU && !(g.low & MSXK_LOW_C); /* not cuBLASLt's form */
+    fused f = {g.bias && !exact, g.residual && g.act == MSXK_ACT_NONE && (in_place || !repeats),
+               exact ? MSXK_ACT_NONE : g.act};
     bool done = false;
     if (g.k > 0) {
         MSXK_RETURN_IF(multiply_with(dev, &g, f, &done));
         if (!done) { /* nothing fused but a residual in place, which would be lost */
-            f = {false, false, in_place};
+            f = {false, in_place, MSXK_ACT_NONE};
             MSXK_RETURN_IF(multiply_with(dev, &g, f, &done));
         }
         if (!done)
@@ -315,7 +335,7 @@ int msxk_cuda_gemm(msx_kdev *dev, const msxk_gemm *original) {
                                   "gemm %lld x %lld x %lld: cuBLASLt has no algorithm",
                                   (long long)g.m, (long long)g.n, (long long)g.k);
     } else {
-        f = {false, false, false};
+        f = {false, false, MSXK_ACT_NONE};
     }
     epilogue e = {};
     e.rows = g.m, e.cols = g.n, e.ldc = g.ldc, e.stride_c = g.stride_c;
@@ -323,7 +343,7 @@ int msxk_cuda_gemm(msx_kdev *dev, const msxk_gemm *original) {
     e.ldr = g.ldr, e.stride_r = g.batch > 1 ? g.stride_r : 0;
     e.bias = f.bias ? NULL : g.bias;
     e.residual = f.residual ? NULL : g.residual;
-    e.act = f.relu ? MSXK_ACT_NONE : g.act;
+    e.act = f.act == g.act ? MSXK_ACT_NONE : g.act;
     e.from_zero = !done;
     if (done && !e.bias && !e.residual && e.act == MSXK_ACT_NONE) return MSXK_OK;
     if (g.low & MSXK_LOW_C)

@@ -58,6 +58,13 @@ static __device__ __forceinline__ void msxk_mma(float c[4], const uint32_t a[4],
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/* 2^x, within two units of the last place; results below 2^-126 are 0. */
+static __device__ __forceinline__ float msxk_exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* Four 8 x 8 matrices of low elements from shared memory: lanes 8i .. 8i+7 name the rows (16 bytes,
  * aligned) of matrix i, and every lane gets two neighbours of row lane / 4 of each. */
 static __device__ __forceinline__ void msxk_load_matrices(uint32_t r[4], const msxk_low *row) {

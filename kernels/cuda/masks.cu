@@ -2,7 +2,7 @@
 /* Post-processing: resampling of logits, probabilities, masks and their overlap. Resampling rounds
  * after every operation, as the CPU does, so that equal logits give equal masks. Limit: memory
  * bandwidth. */
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/resample.h"
 
 #define THREADS 256
 
@@ -11,35 +11,13 @@ struct bilinear_shape {
     float scale_y, scale_x;
 };
 
-/* Where an output pixel lies between two input pixels (kernels/cpu/masks.c). */
-struct tap {
-    int64_t low, high;
-    float weight; /* of high */
-};
-
-static __device__ __forceinline__ tap find_tap(int64_t i, int64_t in, float scale) {
-    float source = __fsub_rn(__fmul_rn(scale, __fadd_rn((float)i, 0.5f)), 0.5f);
-    if (source < 0.0f) source = 0.0f;
-    int64_t low = (int64_t)source;
-    if (low > in - 1) low = in - 1;
-    return tap{low, low + 1 < in ? low + 1 : low, __fsub_rn(source, (float)low)};
-}
-
-static __device__ __forceinline__ float mix(float a, float weight_a, float b, float weight_b) {
-    return __fadd_rn(__fmul_rn(weight_a, a), __fmul_rn(weight_b, b));
-}
-
 static __global__ void bilinear_kernel(float *out, const float *in, bilinear_shape s) {
     int64_t i = msxk_thread();
     if (i >= s.total) return;
-    tap down = find_tap(i / s.out_w % s.out_h, s.h, s.scale_y);
-    tap across = find_tap(i % s.out_w, s.w, s.scale_x);
+    msxk_tap down = msxk_find_tap((int)(i / s.out_w % s.out_h), (int)s.h, s.scale_y);
+    msxk_tap across = msxk_find_tap((int)(i % s.out_w), (int)s.w, s.scale_x);
     const float *image = in + i / s.out_w / s.out_h * s.in_h * s.in_w;
-    const float *top = image + down.low * s.in_w, *bottom = image + down.high * s.in_w;
-    float r1 = across.weight, r0 = __fsub_rn(1.0f, r1);
-    float b1 = down.weight, b0 = __fsub_rn(1.0f, b1);
-    out[i] = mix(mix(top[across.low], r0, top[across.high], r1), b0,
-                 mix(bottom[across.low], r0, bottom[across.high], r1), b1);
+    out[i] = msxk_between(down, across, [&](int y, int x) { return image[y * s.in_w + x]; });
 }
 
 int msxk_cuda_bilinear(msx_kdev *dev, float *out, const float *in, int64_t n, int64_t in_h,
@@ -64,9 +42,7 @@ int msxk_cuda_bilinear(msx_kdev *dev, float *out, const float *in, int64_t n, in
 
 static __global__ void sigmoid_kernel(float *y, const float *x, int64_t n) {
     int64_t i = msxk_thread();
-    if (i >= n) return;
-    float e = expf(-fabsf(x[i])); /* never overflows */
-    y[i] = (x[i] < 0.0f ? e : 1.0f) / (1.0f + e);
+    if (i < n) y[i] = msxk_sigmoid(x[i]);
 }
 
 int msxk_cuda_sigmoid(msx_kdev *dev, float *y, const float *x, int64_t n) {

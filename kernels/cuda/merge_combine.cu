@@ -9,15 +9,52 @@
 #define THREADS 256
 
 /* Element blocks and lanes of the dot products' sums; those of the CPU. */
-#define DOT_BLOCK 4096
-#define DOT_LANES 8
+#define DOT_BLOCK   4096
+#define DOT_LANES   8
+#define DOT_THREADS 32 /* few lanes: the smaller the blocks, the more multiprocessors have one */
 
-static __global__ void linear_kernel(float *out, msxk_models m, int64_t n) {
+/* WIDTH neighbours, read and written as one vector. */
+template <int WIDTH> struct alignas(WIDTH * sizeof(float)) run_of { float x[WIDTH]; };
+
+template <int WIDTH> static __global__ void linear_kernel(float *out, msxk_models m, int64_t n) {
+    typedef run_of<WIDTH> run;
     int64_t i = msxk_thread();
     if (i >= n) return;
-    float sum = m.n ? __fmul_rn(m.weight[0], m.x[0][i]) : 0.0f;
-    for (int k = 1; k < m.n; k++) sum = __fadd_rn(sum, __fmul_rn(m.weight[k], m.x[k][i]));
-    out[i] = sum;
+    run sum = {};
+    for (int k = 0; k < m.n; k++) {
+        run x = reinterpret_cast<const run *>(m.x[k])[i];
+#pragma unroll
+        for (int j = 0; j < WIDTH; j++) {
+            float product = __fmul_rn(m.weight[k], x.x[j]);
+            sum.x[j] = k ? __fadd_rn(sum.x[j], product) : product;
+        }
+    }
+    reinterpret_cast<run *>(out)[i] = sum;
+}
+
+template <int WIDTH>
+static __global__ void task_kernel(float *out, const float *base, msxk_models m, float scale,
+                                   int64_t n) {
+    typedef run_of<WIDTH> run;
+    int64_t i = msxk_thread();
+    if (i >= n) return;
+    run start = reinterpret_cast<const run *>(base)[i], sum = {};
+    for (int k = 0; k < m.n; k++) {
+        run x = reinterpret_cast<const run *>(m.x[k])[i];
+#pragma unroll
+        for (int j = 0; j < WIDTH; j++)
+            sum.x[j] = __fadd_rn(sum.x[j], __fmul_rn(m.weight[k], __fsub_rn(x.x[j], start.x[j])));
+    }
+#pragma unroll
+    for (int j = 0; j < WIDTH; j++) start.x[j] = __fadd_rn(start.x[j], __fmul_rn(scale, sum.x[j]));
+    reinterpret_cast<run *>(out)[i] = start;
+}
+
+/* Whether n elements of all of these may be read four at a time. */
+static bool are_wide(const float *out, const float *base, const msxk_models &m, int64_t n) {
+    uintptr_t all = (uintptr_t)out | (uintptr_t)base;
+    for (int k = 0; k < m.n; k++) all |= (uintptr_t)m.x[k];
+    return n % 4 == 0 && all % 16 == 0;
 }
 
 int msxk_cuda_merge_linear(msx_kdev *dev, float *out, const float *const *x, const double *weight,
@@ -25,17 +62,10 @@ int msxk_cuda_merge_linear(msx_kdev *dev, float *out, const float *const *x, con
     msxk_models m;
     MSXK_RETURN_IF(msxk_cuda_models(dev, &m, x, weight, n_models));
     if (n <= 0) return MSXK_OK;
-    return MSXK_LAUNCH(dev, linear_kernel, msxk_cuda_blocks(n, THREADS), THREADS, 0, out, m, n);
-}
-
-static __global__ void task_kernel(float *out, const float *base, msxk_models m, float scale,
-                                   int64_t n) {
-    int64_t i = msxk_thread();
-    if (i >= n) return;
-    float start = base[i], sum = 0.0f;
-    for (int k = 0; k < m.n; k++)
-        sum = __fadd_rn(sum, __fmul_rn(m.weight[k], __fsub_rn(m.x[k][i], start)));
-    out[i] = __fadd_rn(start, __fmul_rn(scale, sum));
+    if (are_wide(out, NULL, m, n))
+        return MSXK_LAUNCH(dev, linear_kernel<4>, msxk_cuda_blocks(n / 4, THREADS), THREADS, 0, out,
+                           m, n / 4);
+    return MSXK_LAUNCH(dev, linear_kernel<1>, msxk_cuda_blocks(n, THREADS), THREADS, 0, out, m, n);
 }
 
 int msxk_cuda_merge_task(msx_kdev *dev, float *out, const float *base, const float *const *x,
@@ -43,7 +73,10 @@ int msxk_cuda_merge_task(msx_kdev *dev, float *out, const float *base, const flo
     msxk_models m;
     MSXK_RETURN_IF(msxk_cuda_models(dev, &m, x, weight, n_models));
     if (n <= 0) return MSXK_OK;
-    return MSXK_LAUNCH(dev, task_kernel, msxk_cuda_blocks(n, THREADS), THREADS, 0, out, base, m,
+    if (are_wide(out, base, m, n))
+        return MSXK_LAUNCH(dev, task_kernel<4>, msxk_cuda_blocks(n / 4, THREADS), THREADS, 0, out,
+                           base, m, (float)scale, n / 4);
+    return MSXK_LAUNCH(dev, task_kernel<1>, msxk_cuda_blocks(n, THREADS), THREADS, 0, out, base, m,
                        (float)scale, n);
 }
 
@@ -77,7 +110,7 @@ int msxk_cuda_dots(msx_kdev *dev, double out[3], const float *a, const float *b,
     MSXK_RETURN_IF(msxk_cuda_scratch(dev, MSXK_SCRATCH_OP, bytes, &memory));
     double *host = static_cast<double *>(msxk_cuda_host_alloc(dev, bytes));
     if (!host) return MSXK_E_NOMEM;
-    int code = MSXK_LAUNCH(dev, dots_kernel, msxk_cuda_blocks(lanes, THREADS), THREADS, 0,
+    int code = MSXK_LAUNCH(dev, dots_kernel, msxk_cuda_blocks(lanes, DOT_THREADS), DOT_THREADS, 0,
                            static_cast<double *>(memory), a, b, n, lanes);
     if (code == MSXK_OK) code = msxk_cuda_download(dev, host, memory, bytes);
     for (int64_t block = 0; block < blocks && code == MSXK_OK; block++)

@@ -3,11 +3,23 @@
  * TIES: exact selection of the k largest changes, and the merge of what is kept; the same elements and
  * the same bits as kernels/cpu/merge_ties.c. Magnitudes are compared as the bits of |x - base|: floats
  * without a sign order like integers, a NaN is largest.
+ *
+ * Three rounds of counting digits fix a threshold; the block that finishes last draws the conclusion of a
+ * round, so that a round is one launch and the host is not asked. A fourth launch counts equal changes
+ * by blocks of elements, a fifth merges.
  */
 #include "kernels/cuda/merge.h"
 
 #define THREADS 256
+#define WARPS   (THREADS / 32)
 #define BLOCK   2048 /* elements whose equal ones are counted together */
+
+/* What is kept of a model's changes, in device memory: those above `at` (the bits of a magnitude), and of
+ * the `equal` ones the first `kept`; negative: nothing at all. */
+struct trim {
+    long long kept, equal;
+    uint32_t at, unused;
+};
 
 static __device__ __forceinline__ float change_at(const float *base, const float *x, int64_t i) {
     return __fsub_rn(x[i], base[i]);
@@ -17,6 +29,38 @@ static __device__ __forceinline__ uint32_t magnitude(float change) {
     return __float_as_uint(change) & 0x7fffffffu;
 }
 
+/* ---- the block that comes last --------------------------------------------------------------------- */
+
+/* True in all threads of the last of `blocks` blocks that come here; what the others wrote before is
+ * visible to it by loads from L2. `ticket` is zero again afterwards. */
+static __device__ __forceinline__ bool is_last_block(unsigned *ticket, unsigned blocks,
+                                                     unsigned *shared) {
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        *shared = atomicAdd(ticket, 1u) == blocks - 1;
+        if (*shared) *ticket = 0;
+    }
+    __syncthreads();
+    return *shared;
+}
+
+/* Sum of `mine` over the threads in front of this one; `sums`: WARPS shared numbers. */
+template <class T> static __device__ __forceinline__ T sum_before(T mine, T *sums) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    T sum = mine;
+    for (unsigned offset = 1; offset < 32; offset *= 2) {
+        T below = __shfl_up_sync(0xffffffffu, sum, offset);
+        if (lane >= (int)offset) sum += below;
+    }
+    if (lane == 31) sums[warp] = sum;
+    __syncthreads();
+    T before = sum - mine;
+    for (int w = 0; w < warp; w++) before += sums[w];
+    __syncthreads();
+    return before;
+}
+
 /* ---- selection ----------------------------------------------------------------------------------- */
 
 /* The 31 bits of a magnitude in three digits, highest first. */
@@ -24,126 +68,180 @@ struct digit {
     int shift, bits;
 };
 enum { N_DIGITS = 3, BINS = 1 << 11 };
+static const digit digits[N_DIGITS] = {{20, 11}, {9, 11}, {0, 9}};
 
-/* On the device: what is known so far of the k-th largest magnitude. */
+/* On the device: what is known so far of a model's k-th largest magnitude. Bins and ticket are zero between
+ * launches. */
 struct selection {
     unsigned long long k; /* how many are still to be found below `prefix` */
-    unsigned prefix, unused;
+    unsigned prefix, ticket;
     unsigned long long bins[BINS];
 };
 
-/* Count the digit's values among the elements whose higher bits equal the prefix. Counts are integers,
- * so the order of additions does not matter. */
-static __global__ void count_kernel(selection *s, const float *base, const float *x, int64_t n,
-                                    digit d) {
-    MSXK_SHARED(unsigned, bins);
-    for (int b = threadIdx.x; b < BINS; b += THREADS) bins[b] = 0;
+/* Shared memory of the counting blocks. */
+struct count_areas {
+    unsigned bins[BINS];
+    unsigned long long sums[WARPS];
+    unsigned last;
+};
+
+/* Fix one digit: the highest value at which the counts from above reach k; thread 0 has the highest
+ * values. */
+static __device__ void pick(selection *s, digit d, unsigned prefix, unsigned long long k,
+                            trim *result, unsigned long long *sums) {
+    enum { EACH = BINS / THREADS };
+    int top = (THREADS - 1 - (int)threadIdx.x) * EACH;
+    unsigned long long bins[EACH], mine = 0;
+    for (int b = 0; b < EACH; b++) {
+        bins[b] = __ldcg(s->bins + top + b);
+        s->bins[top + b] = 0;
+        mine += bins[b];
+    }
+    unsigned long long above = sum_before(mine, sums);
+#pragma unroll
+    for (int b = EACH - 1; b >= 0; b--) {
+        if (above < k && above + bins[b] >= k) {
+            s->k = k - above;
+            s->prefix = prefix << d.bits | (unsigned)(top + b);
+            if (d.shift == 0)
+                *result = trim{(long long)(k - above), (long long)bins[b],
+                               prefix << d.bits | (unsigned)(top + b), 0};
+        }
+        above += bins[b];
+    }
+}
+
+/* Count the digit's values among the elements whose higher bits equal the prefix (of the first digit:
+ * among all). Counts are integers, so the order of additions does not matter. blockIdx.y: the model. */
+static __global__ void __launch_bounds__(THREADS)
+    count_kernel(selection *all, trim *results, const float *base, msxk_models m, int64_t n,
+                 unsigned long long k, digit d, int first) {
+    MSXK_SHARED(count_areas, shared);
+    selection *s = all + blockIdx.y;
+    const float *x = m.x[blockIdx.y];
+    for (int b = threadIdx.x; b < BINS; b += THREADS) shared->bins[b] = 0;
     __syncthreads();
-    unsigned prefix = s->prefix, mask = (1u << d.bits) - 1;
-    for (int64_t i = msxk_thread(); i < n; i += (int64_t)gridDim.x * THREADS) {
-        uint32_t key = magnitude(change_at(base, x, i));
-        if (key >> (d.shift + d.bits) == prefix) atomicAdd(bins + (key >> d.shift & mask), 1u);
+    unsigned prefix = first ? 0 : s->prefix, mask = (1u << d.bits) - 1;
+    if (!first) k = s->k;
+    int64_t step = (int64_t)gridDim.x * THREADS;
+    for (int64_t i = msxk_thread(); i < n; i += 4 * step) {
+        uint32_t keys[4]; /* several loads under way; no prefix has the highest bit */
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            keys[j] = i + j * step < n ? magnitude(change_at(base, x, i + j * step)) : ~0u;
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (keys[j] >> (d.shift + d.bits) == prefix)
+                atomicAdd(shared->bins + (keys[j] >> d.shift & mask), 1u);
     }
     __syncthreads();
     for (int b = threadIdx.x; b < BINS; b += THREADS)
-        if (bins[b]) atomicAdd(s->bins + b, (unsigned long long)bins[b]);
+        if (shared->bins[b]) atomicAdd(s->bins + b, (unsigned long long)shared->bins[b]);
+    if (is_last_block(&s->ticket, gridDim.x, &shared->last))
+        pick(s, d, prefix, k, results + blockIdx.y, shared->sums);
 }
 
-/* Fix one digit: the highest value at which the counts from above reach k. One warp; each lane sums 64
- * values, then the lane in whose range k falls looks closer. */
-static __global__ void pick_kernel(selection *s, digit d) {
-    enum { EACH = BINS / 32 };
-    int lane = threadIdx.x, top = (31 - lane) * EACH; /* lane 0 has the highest values */
-    unsigned long long mine = 0, above = 0, k = s->k;
-    for (int b = 0; b < EACH; b++) mine += s->bins[top + b];
-    for (int l = 0; l < 32; l++) {
-        unsigned long long other = __shfl_sync(0xffffffffu, mine, l);
-        if (l < lane) above += other;
+/* ---- memory --------------------------------------------------------------------------------------- */
+
+/* In this order, for `models` models and `blocks` blocks of elements. */
+struct ties_areas {
+    selection *selections;
+    trim *trims;
+    unsigned *tickets, *equal, *before; /* (models), (models, blocks), (models, blocks) */
+};
+
+/* The part before `equal` is zero between ops: it is made so when it grows. */
+static int find_areas(msx_kdev *dev, size_t models, size_t blocks, ties_areas *a) {
+    size_t state = models * (sizeof *a->selections + sizeof *a->trims + sizeof *a->tickets);
+    void *memory, *counts;
+    if (state > dev->scratch_bytes[MSXK_SCRATCH_SELECT]) {
+        MSXK_RETURN_IF(msxk_cuda_scratch(dev, MSXK_SCRATCH_SELECT, state, &memory));
+        MSXK_RETURN_IF(msxk_cuda_check(
+            dev, cudaMemsetAsync(memory, 0, dev->scratch_bytes[MSXK_SCRATCH_SELECT], dev->stream),
+            "cudaMemsetAsync"));
     }
-    unsigned prefix = s->prefix;
-    __syncwarp();
-    if (above < k && above + mine >= k) {
-        int b = EACH - 1;
-        for (; above + s->bins[top + b] < k; b--) above += s->bins[top + b];
-        s->k = k - above;
-        s->prefix = prefix << d.bits | (unsigned)(top + b);
-    }
-    __syncwarp();
-    for (int b = lane; b < BINS; b += 32) s->bins[b] = 0;
+    MSXK_RETURN_IF(msxk_cuda_scratch(dev, MSXK_SCRATCH_SELECT, state, &memory));
+    /* laid out for as many models as fit, so that the parts stay where they are */
+    size_t fit = dev->scratch_bytes[MSXK_SCRATCH_SELECT] /
+                 (sizeof *a->selections + sizeof *a->trims + sizeof *a->tickets);
+    a->selections = static_cast<selection *>(memory);
+    a->trims = reinterpret_cast<trim *>(a->selections + fit);
+    a->tickets = reinterpret_cast<unsigned *>(a->trims + fit);
+    MSXK_RETURN_IF(msxk_cuda_scratch(dev, MSXK_SCRATCH_OP,
+                                     (models * blocks + 1) * 2 * sizeof(unsigned), &counts));
+    a->equal = static_cast<unsigned *>(counts);
+    a->before = a->equal + models * blocks;
+    return MSXK_OK;
+}
+
+static int select_all(msx_kdev *dev, const ties_areas *a, const float *base, const msxk_models &m,
+                      int64_t n, int64_t k) {
+    int64_t blocks = (n + 4 * THREADS - 1) / (4 * THREADS), most = 4 * (int64_t)dev->processors;
+    dim3 grid((unsigned)(blocks < most ? blocks : most), (unsigned)m.n);
+    for (int i = 0; i < N_DIGITS; i++)
+        MSXK_RETURN_IF(MSXK_LAUNCH(dev, count_kernel, grid, THREADS, sizeof(count_areas),
+                                   a->selections, a->trims, base, m, n, (unsigned long long)k,
+                                   digits[i], (int)(i == 0)));
+    return MSXK_OK;
 }
 
 int msxk_cuda_select_threshold(msx_kdev *dev, const float *base, const float *x, int64_t n,
                                int64_t k, float *threshold, int64_t *ties_kept) {
-    static const digit digits[N_DIGITS] = {{20, 11}, {9, 11}, {0, 9}};
     if (k < 1 || k > n)
         return msxk_cuda_fail(dev, MSXK_E_ARG, "select: k is %lld of %lld", (long long)k,
                               (long long)n);
-    void *memory;
-    MSXK_RETURN_IF(msxk_cuda_scratch(dev, MSXK_SCRATCH_OP, sizeof(selection), &memory));
-    selection *s = static_cast<selection *>(memory);
-    MSXK_RETURN_IF(
-        msxk_cuda_check(dev, cudaMemsetAsync(s, 0, sizeof *s, dev->stream), "cudaMemsetAsync"));
-    unsigned long long wanted = (unsigned long long)k;
-    MSXK_RETURN_IF(msxk_cuda_check(
-        dev, cudaMemcpyAsync(&s->k, &wanted, sizeof wanted, cudaMemcpyHostToDevice, dev->stream),
-        "upload"));
-    int64_t blocks = (n + 4 * THREADS - 1) / (4 * THREADS), most = 4 * (int64_t)dev->processors;
-    for (const digit &d : digits) {
-        MSXK_RETURN_IF(MSXK_LAUNCH(dev, count_kernel, (unsigned)(blocks < most ? blocks : most),
-                                   THREADS, BINS * sizeof(unsigned), s, base, x, n, d));
-        MSXK_RETURN_IF(MSXK_LAUNCH(dev, pick_kernel, 1, 32, 0, s, d));
-    }
-    struct {
-        unsigned long long k;
-        float threshold;
-    } found; /* the prefix is the magnitude's bits by now */
-    MSXK_RETURN_IF(msxk_cuda_download(dev, &found, s, sizeof found));
-    *threshold = found.threshold;
-    *ties_kept = (int64_t)found.k;
+    msxk_models m;
+    ties_areas a;
+    trim found;
+    MSXK_RETURN_IF(msxk_cuda_models(dev, &m, &x, NULL, 1));
+    MSXK_RETURN_IF(find_areas(dev, 1, 0, &a));
+    MSXK_RETURN_IF(select_all(dev, &a, base, m, n, k));
+    MSXK_RETURN_IF(msxk_cuda_download(dev, &found, a.trims, sizeof found));
+    __builtin_memcpy(threshold, &found.at, sizeof *threshold);
+    *ties_kept = found.kept;
     return MSXK_OK;
 }
 
 /* ---- merge ---------------------------------------------------------------------------------------- */
 
-/* What is kept of every model's changes, by value. */
-struct trims {
-    uint32_t at[MSXK_MAX_MODELS];    /* the threshold's bits */
-    long long kept[MSXK_MAX_MODELS]; /* ties kept; negative: nothing is kept at all */
-};
-
-/* equal (models, blocks): how many elements of the block equal the model's threshold */
-static __global__ void equal_kernel(unsigned *equal, const float *base, msxk_models m, trims t,
-                                    int64_t n) {
-    MSXK_SHARED(unsigned, count);
-    int model = blockIdx.y;
-    if (threadIdx.x == 0) *count = 0;
-    __syncthreads();
-    int64_t first = (int64_t)blockIdx.x * BLOCK, last = first + BLOCK < n ? first + BLOCK : n;
-    unsigned mine = 0;
-    for (int64_t i = first + threadIdx.x; i < last; i += THREADS)
-        mine += magnitude(change_at(base, m.x[model], i)) == t.at[model];
-    if (mine) atomicAdd(count, mine);
-    __syncthreads();
-    if (threadIdx.x == 0) equal[(int64_t)model * gridDim.x + blockIdx.x] = *count;
+/* True where some, but not all of the equal changes are kept: which, their order decides. */
+static __device__ __forceinline__ bool is_cut(const trim &t) {
+    return t.kept > 0 && t.kept < t.equal;
 }
 
-/* before (models, blocks): equal elements in front of a block. One warp a model, 32 blocks a round. */
-static __global__ void before_kernel(unsigned *before, const unsigned *equal, int64_t blocks) {
-    int64_t row = (int64_t)blockIdx.x * blocks;
-    unsigned carried = 0;
-    int lane = threadIdx.x;
-    for (int64_t first = 0; first < blocks; first += 32) {
-        unsigned own = first + lane < blocks ? equal[row + first + lane] : 0, sum = own;
-        for (unsigned offset = 1; offset < 32; offset *= 2) {
-            unsigned below = __shfl_up_sync(0xffffffffu, sum, offset);
-            if (lane >= (int)offset) sum += below;
-        }
-        if (first + lane < blocks) before[row + first + lane] = carried + sum - own;
-        carried += __shfl_sync(0xffffffffu, sum, 31);
+/* equal, before (models, blocks): how many elements of the block equal the model's threshold, and how many
+ * of the blocks in front of it. Only where a model is cut. */
+static __global__ void __launch_bounds__(THREADS)
+    equal_kernel(unsigned *equal, unsigned *before, unsigned *tickets, const float *base,
+                 msxk_models m, const trim *trims, int64_t n) {
+    MSXK_SHARED(unsigned, shared); /* a count, a flag, and sums of the warps */
+    int model = blockIdx.y;
+    const trim t = trims[model];
+    if (!is_cut(t)) return;
+    if (threadIdx.x == 0) *shared = 0;
+    __syncthreads();
+    int64_t first = (int64_t)blockIdx.x * BLOCK, last = first + BLOCK < n ? first + BLOCK : n;
+    unsigned mine = 0, blocks = gridDim.x;
+    for (int64_t i = first + threadIdx.x; i < last; i += THREADS)
+        mine += magnitude(change_at(base, m.x[model], i)) == t.at;
+    if (mine) atomicAdd(shared, mine);
+    __syncthreads();
+    equal += (int64_t)model * blocks;
+    before += (int64_t)model * blocks;
+    if (threadIdx.x == 0) equal[blockIdx.x] = *shared;
+    if (!is_last_block(tickets + model, blocks, shared + 1)) return;
+    /* a run of blocks a thread */
+    unsigned each = (blocks + THREADS - 1) / THREADS, begin = threadIdx.x * each, sum = 0;
+    unsigned end = begin + each < blocks ? begin + each : blocks;
+    for (unsigned b = begin; b < end; b++) sum += __ldcg(equal + b);
+    sum = sum_before(sum, shared + 2);
+    for (unsigned b = begin; b < end; b++) {
+        before[b] = sum;
+        sum += __ldcg(equal + b);
     }
 }
 
-/* The change of model k at i, 0 when it is trimmed. Where ties are to be broken inside of this round of
+/* The change of a model at i, 0 when it is trimmed. Where ties are to be broken inside of this round of
  * THREADS elements, an element's rank among the equal ones decides; `seen` counts those of the rounds
  * before. All threads of the block come here together. */
 static __device__ __forceinline__ float trimmed(const float *base, const float *x, int64_t i,
@@ -154,7 +252,7 @@ static __device__ __forceinline__ float trimmed(const float *base, const float *
     uint32_t key = magnitude(change);
     if (kept < 0) return 0.0f;
     bool equal = inside && key == at;
-    if (kept == 0 || kept >= (long long)in_block || in_block == 0)
+    if (kept == 0 || kept >= (long long)in_block)
         return key > at || (equal && kept > 0) ? change : 0.0f;
     unsigned vote = __ballot_sync(0xffffffffu, equal);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -162,7 +260,7 @@ static __device__ __forceinline__ float trimmed(const float *base, const float *
     __syncthreads();
     unsigned rank = *seen + (unsigned)__popc(vote & ((1u << lane) - 1));
     unsigned total = 0;
-    for (int w = 0; w < THREADS / 32; w++) {
+    for (int w = 0; w < WARPS; w++) {
         if (w < warp) rank += votes[w];
         total += votes[w];
     }
@@ -173,11 +271,11 @@ static __device__ __forceinline__ float trimmed(const float *base, const float *
 
 /* Elect the sign of the sum (zero counts as plus) and average the agreeing changes. shared: votes of the
  * warps, then per model the equal elements met so far. */
-static __global__ void ties_kernel(float *out, const float *base, msxk_models m, trims t,
-                                   const unsigned *equal, const unsigned *before, float scale,
-                                   int64_t n) {
+static __global__ void __launch_bounds__(THREADS)
+    ties_kernel(float *out, const float *base, msxk_models m, const trim *trims,
+                const unsigned *equal, const unsigned *before, float scale, int64_t n) {
     MSXK_SHARED(unsigned, votes);
-    unsigned *seen = votes + THREADS / 32;
+    unsigned *seen = votes + WARPS;
     float *changes = reinterpret_cast<float *>(seen + m.n);
     int64_t first = (int64_t)blockIdx.x * BLOCK, blocks = gridDim.x;
     for (int k = threadIdx.x; k < m.n; k += THREADS) seen[k] = 0;
@@ -187,14 +285,15 @@ static __global__ void ties_kernel(float *out, const float *base, msxk_models m,
         bool inside = i < n;
         float elected = 0.0f, sum = 0.0f, count = 0.0f;
         for (int k = 0; k < m.n; k++) {
-            int64_t cell = k * blocks + blockIdx.x;
-            long long kept = t.kept[k];
-            if (kept >= 0) { /* what the blocks in front of this one leave */
-                kept -= before[cell];
+            const trim t = trims[k];
+            long long kept = t.kept;
+            unsigned in_block = 0; /* read as: all of the block's are kept, or none */
+            if (is_cut(t)) {       /* what the blocks in front of this one leave */
+                in_block = equal[k * blocks + blockIdx.x];
+                kept -= before[k * blocks + blockIdx.x];
                 if (kept < 0) kept = 0;
             }
-            float change =
-                trimmed(base, m.x[k], i, inside, t.at[k], kept, equal[cell], votes, seen + k);
+            float change = trimmed(base, m.x[k], i, inside, t.at, kept, in_block, votes, seen + k);
             changes[k * THREADS + threadIdx.x] = change;
             elected = __fadd_rn(elected, change);
         }
@@ -211,34 +310,54 @@ static __global__ void ties_kernel(float *out, const float *base, msxk_models m,
     }
 }
 
+static int merge(msx_kdev *dev, const ties_areas *a, float *out, const float *base,
+                 const msxk_models &m, double scale, int64_t n) {
+    unsigned blocks = msxk_cuda_blocks(n, BLOCK);
+    if (m.n > 0)
+        MSXK_RETURN_IF(MSXK_LAUNCH(dev, equal_kernel, dim3(blocks, (unsigned)m.n), THREADS,
+                                   (2 + WARPS) * sizeof(unsigned), a->equal, a->before, a->tickets,
+                                   base, m, a->trims, n));
+    size_t shared = (size_t)(WARPS + m.n + m.n * THREADS) * sizeof(float);
+    MSXK_RETURN_IF(
+        msxk_cuda_allow_shared(dev, reinterpret_cast<const void *>(&ties_kernel), shared));
+    return MSXK_LAUNCH(dev, ties_kernel, blocks, THREADS, shared, out, base, m, a->trims, a->equal,
+                       a->before, (float)scale, n);
+}
+
 int msxk_cuda_merge_ties(msx_kdev *dev, float *out, const float *base, const float *const *x,
                          const float *threshold, const int64_t *ties_kept, size_t n_models,
                          double scale, int64_t n) {
     msxk_models m;
-    trims t;
+    ties_areas a;
+    trim trims[MSXK_MAX_MODELS];
     MSXK_RETURN_IF(msxk_cuda_models(dev, &m, x, NULL, n_models));
     if (n <= 0) return MSXK_OK;
     for (int k = 0; k < m.n; k++) {
         uint32_t bits;
         static_assert(sizeof bits == sizeof *threshold, "bits of a float");
         __builtin_memcpy(&bits, threshold + k, sizeof bits);
-        t.at[k] = bits & 0x7fffffffu;
-        t.kept[k] = ties_kept[k];
+        /* how many are equal is not known: as if never all of them were kept */
+        trims[k] = trim{ties_kept[k], n + 1, bits & 0x7fffffffu, 0};
     }
-    unsigned blocks = msxk_cuda_blocks(n, BLOCK);
-    void *memory;
-    MSXK_RETURN_IF(msxk_cuda_scratch(dev, MSXK_SCRATCH_OP,
-                                     ((size_t)m.n * blocks + 1) * 2 * sizeof(unsigned), &memory));
-    unsigned *equal = static_cast<unsigned *>(memory), *before = equal + (size_t)m.n * blocks;
-    if (m.n > 0) {
-        MSXK_RETURN_IF(MSXK_LAUNCH(dev, equal_kernel, dim3(blocks, (unsigned)m.n), THREADS,
-                                   sizeof(unsigned), equal, base, m, t, n));
-        MSXK_RETURN_IF(
-            MSXK_LAUNCH(dev, before_kernel, (unsigned)m.n, 32, 0, before, equal, (int64_t)blocks));
-    }
-    size_t shared = (size_t)(THREADS / 32 + m.n + m.n * THREADS) * sizeof(float);
-    MSXK_RETURN_IF(
-        msxk_cuda_allow_shared(dev, reinterpret_cast<const void *>(&ties_kernel), shared));
-    return MSXK_LAUNCH(dev, ties_kernel, blocks, THREADS, shared, out, base, m, t, equal, before,
-                       (float)scale, n);
+    MSXK_RETURN_IF(find_areas(dev, n_models, msxk_cuda_blocks(n, BLOCK), &a));
+    if (m.n > 0)
+        MSXK_RETURN_IF(msxk_cuda_check(dev,
+                                       cudaMemcpyAsync(a.trims, trims, n_models * sizeof *trims,
+                                                       cudaMemcpyHostToDevice, dev->stream),
+                                       "upload"));
+    return merge(dev, &a, out, base, m, scale, n);
+}
+
+int msxk_cuda_merge_ties_top(msx_kdev *dev, float *out, const float *base, const float *const *x,
+                             size_t n_models, int64_t k, double scale, int64_t n) {
+    msxk_models m;
+    ties_areas a;
+    if (n <= 0) return MSXK_OK;
+    if (k < 1 || k > n)
+        return msxk_cuda_fail(dev, MSXK_E_ARG, "ties: k is %lld of %lld", (long long)k,
+                              (long long)n);
+    MSXK_RETURN_IF(msxk_cuda_models(dev, &m, x, NULL, n_models));
+    MSXK_RETURN_IF(find_areas(dev, n_models, msxk_cuda_blocks(n, BLOCK), &a));
+    if (m.n > 0) MSXK_RETURN_IF(select_all(dev, &a, base, m, n, k));
+    return merge(dev, &a, out, base, m, scale, n);
 }

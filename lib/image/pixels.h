@@ -40,17 +40,4 @@ msx_status msx__png_load(msx_image **out, msx_ctx *ctx, const char *path, msx__d
 msx_status msx__jpeg_load(msx_image **out, msx_ctx *ctx, const char *path);
 #endif
 
-/* Pillow's Image.resize(BILINEAR): (height, width, channels) -> (h2, w2, channels). */
-msx_status msx__resize_pillow(msx_image **out, const msx_image *image, int64_t width,
-                              int64_t height);
-
-/* skimage's cubic resize, before any rounding: (height, width, channels) doubles, msx__free. Outside
- * the image the first continues it as its mirror image, the second with zeros. */
-msx_status msx__resize_skimage(double **out, const msx_image *image, int64_t width, int64_t height);
-msx_status msx__resize_skimage_zero(double **out, const msx_image *image, int64_t width,
-                                    int64_t height);
-
-/* OpenCV's INTER_CUBIC of an 8-bit image: the same layout, integers in 0..255. */
-msx_status msx__resize_opencv(double **out, const msx_image *image, int64_t width, int64_t height);
-
 #endif

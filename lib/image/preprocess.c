@@ -4,6 +4,7 @@
 #include "image/preset.h"
 
 #include "image/pixels.h"
+#include "image/resample.h"
 
 #include <string.h>
 
@@ -58,22 +59,38 @@ msx_status msx__preset_whole(msx_image **out, msx__preset *rest, const msx__pres
     return MSX_OK;
 }
 
+const float msx__input_mean[3] = {123.675f, 116.28f, 103.53f};
+const float msx__input_std[3] = {58.395f, 57.12f, 57.375f};
+
+/* Grey is repeated before resampling where it is square, as MedSAM does: skimage interpolates across
+ * the channels too. */
+msx_status msx__input_colours(msx_image **out, const msx__preset *preset, const msx_image *image) {
+    MSX_TRY(colours(out, image, image->channels < 3 && !preset->square ? 1 : 3));
+    if (preset->stretch) stretch(*out);
+    return MSX_OK;
+}
+
+msx_status msx__input_extent(const msx_image *image, int64_t size, int64_t *width,
+                             int64_t *height) {
+    int64_t longest = image->width > image->height ? image->width : image->height;
+    double scale = (double)size / (double)longest;
+    *width = (int64_t)((double)image->width * scale + 0.5);
+    *height = (int64_t)((double)image->height * scale + 0.5);
+    if (*width >= 1 && *height >= 1) return MSX_OK;
+    return msx__fail(image->ctx, MSX_E_SHAPE,
+                     "an image of %" PRId64 " x %" PRId64 " pixels has less than one row or "
+                     "column left at a longest side of %" PRId64 "; crop it",
+                     image->width, image->height, size);
+}
+
 /* Longest side to `size`; (x - mean) / std in float32; zeros right and below, after normalising. */
 static msx_status longest_side(msx_image **resized, const msx__preset *preset,
                                const msx_image *image, int64_t size, float *input) {
-    static const float mean[3] = {123.675f, 116.28f, 103.53f}, std[3] = {58.395f, 57.12f, 57.375f};
-    int64_t longest = image->width > image->height ? image->width : image->height;
-    double scale = (double)size / (double)longest;
-    int64_t width = (int64_t)((double)image->width * scale + 0.5);
-    int64_t height = (int64_t)((double)image->height * scale + 0.5);
-    if (width < 1 || height < 1)
-        return msx__fail(image->ctx, MSX_E_SHAPE,
-                         "an image of %" PRId64 " x %" PRId64 " pixels has less than one row or "
-                         "column left at a longest side of %" PRId64 "; crop it",
-                         image->width, image->height, size);
+    const float *mean = msx__input_mean, *std = msx__input_std;
+    int64_t width, height;
     msx_image *plain;
-    msx__preset rest;
-    MSX_TRY(msx__preset_whole(&plain, &rest, preset, image));
+    MSX_TRY(msx__input_extent(image, size, &width, &height));
+    MSX_TRY(msx__input_colours(&plain, preset, image));
     msx_status status = msx__resize_pillow(resized, plain, width, height);
     msx_image_free(plain);
     MSX_TRY(status);
@@ -87,12 +104,11 @@ static msx_status longest_side(msx_image **resized, const msx__preset *preset,
     return MSX_OK;
 }
 
-/* Resize (H, W, 3) to size x size. Grey is repeated before resampling, as MedSAM does: skimage
- * interpolates across the channels too. */
+/* Resize (H, W, 3) to size x size. */
 static msx_status square_values(double **values, msx_image **resized, const msx__preset *preset,
                                 const msx_image *image, int64_t size) {
     msx_image *rgb;
-    MSX_TRY(colours(&rgb, image, 3));
+    MSX_TRY(msx__input_colours(&rgb, preset, image));
     msx_status status = preset->square(values, rgb, size, size);
     msx_image_free(rgb);
     MSX_TRY(status);

@@ -5,9 +5,8 @@
  *   medsam_rgb    pre_grey_rgb.py, which made that of photographs
  *   medsam_cv2    utils/demo.py and the script for sparse markers in 3-D
  * MedicoSAM predicts through micro-sam: `microsam` is its _to_image(), then SAM. */
-#include "image/preset.h"
-
 #include "image/pixels.h"
+#include "image/resample.h"
 
 #include <string.h>
 

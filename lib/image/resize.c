@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Resampling by name, and the nearest neighbour. */
 #include "image/pixels.h"
+#include "image/resample.h"
 
 #include <string.h>
 

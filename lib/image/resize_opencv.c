@@ -5,6 +5,7 @@
  * level here and there. R. G. Keys, "Cubic convolution interpolation for digital image processing",
  * ASSP 29(6), 1981. */
 #include "image/pixels.h"
+#include "image/resample.h"
 
 #include <math.h>
 

@@ -6,27 +6,21 @@
  * for its 32-bit modes. Channels are independent: unlike Pillow, colours are not weighted by alpha.
  */
 #include "image/pixels.h"
+#include "image/resample.h"
 
 #include <math.h>
 
 enum { WEIGHT_BITS = 32 - 8 - 2 };
 
-/* For each output position: first input position, number of them, and their weights. */
-typedef struct taps {
-    int64_t most; /* weights stored per output position */
-    int64_t *first, *count;
-    double *weights;  /* (out, most) */
-    int32_t *rounded; /* (out, most), 22 fractional bits */
-} taps;
-
-static void taps_free(taps *t, msx_ctx *ctx) {
+void msx__triangle_free(msx__triangle *t, msx_ctx *ctx) {
     msx__free(ctx, t->first);
     msx__free(ctx, t->count);
     msx__free(ctx, t->weights);
     msx__free(ctx, t->rounded);
+    *t = (msx__triangle){0};
 }
 
-static void set_weights(taps *t, int64_t i, int64_t in, double scale) {
+static void set_weights(msx__triangle *t, int64_t i, int64_t in, double scale) {
     double filter_scale = scale < 1 ? 1 : scale, support = filter_scale;
     double centre = ((double)i + 0.5) * scale, sum = 0;
     int64_t first = (int64_t)(centre - support + 0.5), end = (int64_t)(centre + support + 0.5);
@@ -46,9 +40,9 @@ static void set_weights(taps *t, int64_t i, int64_t in, double scale) {
     t->count[i] = end - first;
 }
 
-static msx_status taps_make(taps *t, msx_ctx *ctx, int64_t in, int64_t out) {
+msx_status msx__triangle_make(msx__triangle *t, msx_ctx *ctx, int64_t in, int64_t out) {
     double scale = (double)in / (double)out;
-    *t = (taps){.most = (int64_t)ceil(scale < 1 ? 1 : scale) * 2 + 1};
+    *t = (msx__triangle){.most = (int64_t)ceil(scale < 1 ? 1 : scale) * 2 + 1};
     int64_t n;
     if (!msx__mul(out, t->most, &n)) return msx__nomem(ctx, SIZE_MAX);
     t->first = msx__alloc(ctx, (size_t)out, sizeof *t->first);
@@ -56,7 +50,7 @@ static msx_status taps_make(taps *t, msx_ctx *ctx, int64_t in, int64_t out) {
     t->weights = msx__calloc(ctx, (size_t)n, sizeof *t->weights);
     t->rounded = msx__calloc(ctx, (size_t)n, sizeof *t->rounded);
     if (!t->first || !t->count || !t->weights || !t->rounded) {
-        taps_free(t, ctx);
+        msx__triangle_free(t, ctx);
         return MSX_E_NOMEM;
     }
     for (int64_t i = 0; i < out; i++) set_weights(t, i, in, scale);
@@ -64,7 +58,7 @@ static msx_status taps_make(taps *t, msx_ctx *ctx, int64_t in, int64_t out) {
 }
 
 /* One sample: `source` steps through the input along the axis by `step` samples. */
-static uint8_t sample_u8(const taps *t, int64_t i, const uint8_t *source, int64_t step) {
+static uint8_t sample_u8(const msx__triangle *t, int64_t i, const uint8_t *source, int64_t step) {
     const int32_t *w = t->rounded + i * t->most;
     int32_t sum = 1 << (WEIGHT_BITS - 1);
     source += t->first[i] * step;
@@ -73,7 +67,7 @@ static uint8_t sample_u8(const taps *t, int64_t i, const uint8_t *source, int64_
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-static double sample_wide(const taps *t, int64_t i, const msx_image *image, int64_t at,
+static double sample_wide(const msx__triangle *t, int64_t i, const msx_image *image, int64_t at,
                           int64_t step) {
     const double *w = t->weights + i * t->most;
     double sum = 0;
@@ -82,8 +76,8 @@ static double sample_wide(const taps *t, int64_t i, const msx_image *image, int6
     return sum;
 }
 
-static void sample(msx_image *to, int64_t at, const taps *t, int64_t i, const msx_image *from,
-                   int64_t start, int64_t step) {
+static void sample(msx_image *to, int64_t at, const msx__triangle *t, int64_t i,
+                   const msx_image *from, int64_t start, int64_t step) {
     if (to->type == MSX_PIXEL_U8) {
         ((uint8_t *)to->data)[at] = sample_u8(t, i, (const uint8_t *)from->data + start, step);
     } else {
@@ -96,7 +90,7 @@ static void sample(msx_image *to, int64_t at, const taps *t, int64_t i, const ms
 }
 
 /* (h, w, c) -> (h, w2, c), and (h, w, c) -> (h2, w, c). */
-static void pass_horizontal(msx_image *to, const msx_image *from, const taps *t) {
+static void pass_horizontal(msx_image *to, const msx_image *from, const msx__triangle *t) {
     int64_t c = to->channels;
 #pragma omp parallel for num_threads(msx_ctx_threads(to->ctx))
     for (int64_t y = 0; y < to->height; y++)
@@ -105,7 +99,7 @@ static void pass_horizontal(msx_image *to, const msx_image *from, const taps *t)
                 sample(to, (y * to->width + x) * c + k, t, x, from, y * from->width * c + k, c);
 }
 
-static void pass_vertical(msx_image *to, const msx_image *from, const taps *t) {
+static void pass_vertical(msx_image *to, const msx_image *from, const msx__triangle *t) {
     int64_t row = to->width * to->channels;
 #pragma omp parallel for num_threads(msx_ctx_threads(to->ctx))
     for (int64_t y = 0; y < to->height; y++)
@@ -114,13 +108,13 @@ static void pass_vertical(msx_image *to, const msx_image *from, const taps *t) {
 
 /* One pass; `vertical` chooses the axis. */
 static msx_status pass(msx_image **out, const msx_image *from, bool vertical, int64_t extent) {
-    taps t;
-    MSX_TRY(taps_make(&t, from->ctx, vertical ? from->height : from->width, extent));
+    msx__triangle t;
+    MSX_TRY(msx__triangle_make(&t, from->ctx, vertical ? from->height : from->width, extent));
     msx_status status =
         msx__image_new(out, from->ctx, "", vertical ? from->width : extent,
                        vertical ? extent : from->height, from->channels, from->type);
     if (status == MSX_OK) (vertical ? pass_vertical : pass_horizontal)(*out, from, &t);
-    taps_free(&t, from->ctx);
+    msx__triangle_free(&t, from->ctx);
     return status;
 }
 

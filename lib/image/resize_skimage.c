@@ -11,11 +11,19 @@
  * Sums are formed in ndimage's order, in double. That matters: MedSAM truncates to 8 bit next, and a
  * flat area of value v that comes back as v - 1e-14 would become v - 1. */
 #include "image/pixels.h"
+#include "image/resample.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 0, COLUMNS = 1, CHANNELS = 2, AXES = 3, TAPS = 4, PAD = 12 };
+enum {
+    ROWS = 0,
+    COLUMNS = 1,
+    CHANNELS = 2,
+    AXES = 3,
+    TAPS = MSX__CUBIC_TAPS,
+    PAD = MSX__CUBIC_PAD
+};
 
 static const double POLE = -0.267949192431122706472553658494127633; /* sqrt(3) - 2 */
 
@@ -44,12 +52,6 @@ static int64_t mirror(int64_t i, int64_t n) {
 
 /* ---- filters along lines ---------------------------------------------------------------------- */
 
-/* Gaussian weights of one side: w[0] is the centre's. */
-typedef struct gaussian {
-    int64_t radius;
-    double *w;
-} gaussian;
-
 /* numpy's pairwise sum, so that the normalised weights get the same bits. */
 static double pairwise_sum(const double *a, int64_t n) {
     if (n < 8) {
@@ -71,7 +73,10 @@ static double pairwise_sum(const double *a, int64_t n) {
     return sum;
 }
 
-static msx_status gaussian_make(gaussian *g, msx_ctx *ctx, double sigma) {
+msx_status msx__gaussian_make(msx__gaussian *g, msx_ctx *ctx, int64_t in, int64_t out) {
+    double sigma = ((double)in / (double)out - 1) / 2;
+    *g = (msx__gaussian){0};
+    if (sigma <= 1e-15) return MSX_OK;
     g->radius = (int64_t)(4.0 * sigma + 0.5);
     int64_t n = 2 * g->radius + 1;
     double *all = msx__alloc(ctx, (size_t)n, sizeof *all);
@@ -88,7 +93,7 @@ static msx_status gaussian_make(gaussian *g, msx_ctx *ctx, double sigma) {
 }
 
 /* `line` has `n` values and room for the radius before and behind; the result goes to `out`. */
-static void smooth_line(double *line, int64_t n, const gaussian *g, bool zero, double *out,
+static void smooth_line(double *line, int64_t n, const msx__gaussian *g, bool zero, double *out,
                         int64_t step) {
     for (int64_t k = 1; k <= g->radius; k++) {
         line[-k] = zero ? 0 : line[mirror(-k, n)];
@@ -120,7 +125,7 @@ static void spline_line(double *c, int64_t n) {
 
 /* Filter every line along an axis in place: smooth with `g`, or spline coefficients when NULL. Each
  * worker copies lines into a buffer of its own. */
-static msx_status filter_axis(grid *image, int axis, const gaussian *g) {
+static msx_status filter_axis(grid *image, int axis, const msx__gaussian *g) {
     int64_t n = image->extent[axis], step = stride(image, axis);
     int64_t lines = image->extent[0] * image->extent[1] * image->extent[2] / n;
     int64_t margin = g ? g->radius : 0, room = n + 2 * margin;
@@ -147,11 +152,9 @@ static msx_status filter_axis(grid *image, int axis, const gaussian *g) {
 
 static msx_status smooth(grid *image, const int64_t out[AXES]) {
     for (int axis = 0; axis < AXES; axis++) {
-        double sigma = ((double)image->extent[axis] / (double)out[axis] - 1) / 2;
-        if (sigma <= 1e-15) continue;
-        gaussian g;
-        MSX_TRY(gaussian_make(&g, image->ctx, sigma));
-        msx_status status = filter_axis(image, axis, &g);
+        msx__gaussian g;
+        MSX_TRY(msx__gaussian_make(&g, image->ctx, image->extent[axis], out[axis]));
+        msx_status status = g.w ? filter_axis(image, axis, &g) : MSX_OK;
         msx__free(image->ctx, g.w);
         MSX_TRY(status);
     }
@@ -177,15 +180,9 @@ static msx_status surround(grid *image) {
 
 /* ---- interpolation ----------------------------------------------------------------------------- */
 
-/* The four coefficients around one output position: offsets into the data, and weights. */
-typedef struct taps {
-    int64_t offset[TAPS];
-    double weight[TAPS];
-} taps;
-
-static msx_status taps_make(taps **out, const grid *image, int axis, int64_t extent) {
-    int64_t n = image->extent[axis], step = stride(image, axis), pad = image->zero ? PAD : 0;
-    taps *all = msx__alloc(image->ctx, (size_t)extent, sizeof *all);
+msx_status msx__cubic_taps_make(msx__cubic_tap **out, msx_ctx *ctx, int64_t n, int64_t step,
+                                int64_t pad, int64_t extent) {
+    msx__cubic_tap *all = msx__alloc(ctx, (size_t)extent, sizeof *all);
     if (!all) return MSX_E_NOMEM;
     double scale = (double)(n - 2 * pad) / (double)extent;
     for (int64_t i = 0; i < extent; i++) {
@@ -205,10 +202,10 @@ static msx_status taps_make(taps **out, const grid *image, int axis, int64_t ext
 }
 
 /* `t[CHANNELS]` is NULL where the channels are images of their own. */
-static double interpolate(const double *from, taps *const t[AXES], int64_t y, int64_t x,
+static double interpolate(const double *from, msx__cubic_tap *const t[AXES], int64_t y, int64_t x,
                           int64_t c) {
-    const taps *row = t[ROWS] + y, *column = t[COLUMNS] + x;
-    const taps *channel = t[CHANNELS] ? t[CHANNELS] + c : NULL;
+    const msx__cubic_tap *row = t[ROWS] + y, *column = t[COLUMNS] + x;
+    const msx__cubic_tap *channel = t[CHANNELS] ? t[CHANNELS] + c : NULL;
     double sum = 0;
     for (int j = 0; j < TAPS; j++)
         for (int i = 0; i < TAPS; i++) {
@@ -223,7 +220,7 @@ static double interpolate(const double *from, taps *const t[AXES], int64_t y, in
     return sum;
 }
 
-static void interpolate_all(grid *to, const double *from, taps *const t[AXES]) {
+static void interpolate_all(grid *to, const double *from, msx__cubic_tap *const t[AXES]) {
     const int64_t *n = to->extent;
 #pragma omp parallel for num_threads(msx_ctx_threads(to->ctx))
     for (int64_t y = 0; y < n[ROWS]; y++)
@@ -265,11 +262,14 @@ static msx_status resize_grid(grid *to, grid *from) {
     range_of(from, range);
     MSX_TRY(smooth(from, to->extent));
     if (from->zero) MSX_TRY(surround(from));
-    taps *t[AXES] = {NULL, NULL, NULL};
+    msx__cubic_tap *t[AXES] = {NULL, NULL, NULL};
     msx_status status = MSX_OK;
     for (int axis = 0; axis < axes && status == MSX_OK; axis++) {
         if (from->extent[axis] > 1) status = filter_axis(from, axis, NULL);
-        if (status == MSX_OK) status = taps_make(&t[axis], from, axis, to->extent[axis]);
+        if (status == MSX_OK)
+            status =
+                msx__cubic_taps_make(&t[axis], from->ctx, from->extent[axis], stride(from, axis),
+                                     from->zero ? PAD : 0, to->extent[axis]);
     }
     if (status == MSX_OK) {
         interpolate_all(to, from->data, t);

@@ -41,6 +41,10 @@ static msx_status apply(const msx_merge_call *call, void *payload) {
     bool all_equal = call->values[WEIGHTS + call->n_models + THRESHOLD] >= 0.5;
     int64_t kept = msx__kept_largest(call->values[RETAIN], call->elements, all_equal);
     if (kept <= 0 || call->values[SCALING] == 0) return msx__call_copy(call, 0);
+    if (k->ops->merge_ties_top)
+        return msx__kernel_status(k->ops->merge_ties_top(k->dev, call->out, call->models[0],
+                                                         call->models + 1, call->n_models - 1, kept,
+                                                         call->values[SCALING], call->elements));
     float threshold[MSX__MAX_MODELS];
     int64_t ties[MSX__MAX_MODELS];
     for (size_t m = 1; m < call->n_models; m++) {

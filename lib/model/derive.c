@@ -2,12 +2,9 @@
 /*
  * What is computed from the weights once per model, or again after an update: position encodings,
  * weights in the order in which the ops read them, and copies of the few tensors that the host needs.
- * All of it costs less than a hundredth of encoding one image, so an update does not ask what of it
- * is stale.
+ * An update makes anew what a changed tensor is part of; what can be made on the device is.
  */
 #include "model/weights.h"
-
-#include <string.h>
 
 static int64_t bias_table(const msx_model *m) {
     return m->tokens * m->inner;
@@ -43,100 +40,154 @@ msx_status msx__model_place_derived(msx_model *m) {
     return MSX_OK;
 }
 
-/* An official tensor's floats to the host. */
-static msx_status fetch(msx_model *m, const char *name, float *out, int64_t floats) {
-    const float *from = msx__model_tensor(m, name);
-    if (!from) return msx__fail(m->ctx, MSX_E_INTERNAL, "the architecture has no tensor %s", name);
-    MSX_RUN(m->device, download, out, from, (size_t)floats * sizeof *out);
+/* What is to be made anew: everything for `changed` NULL. */
+typedef struct derivation {
+    msx_model *m;
+    const uint8_t *changed; /* per official tensor */
+    float *buffer;          /* host (N, C) */
+} derivation;
+
+/* True when the official tensor at `place` has changed; NULL is none. */
+static bool is_new(const derivation *d, const float *place) {
+    if (!place || !d->changed) return place != NULL;
+    for (int64_t i = 0; i < msx_arch_tensor_count(d->m->arch); i++)
+        if (d->m->weights + d->m->offsets[i] == place) return d->changed[i];
+    return false;
+}
+
+/* The place of an official tensor; *place NULL when it has not changed. */
+static msx_status find_new(const derivation *d, const char *name, const float **place) {
+    *place = msx__model_tensor(d->m, name);
+    if (!*place)
+        return msx__fail(d->m->ctx, MSX_E_INTERNAL, "the architecture has no tensor %s", name);
+    if (!is_new(d, *place)) *place = NULL;
     return MSX_OK;
 }
 
-static msx_status fetch_host(msx_model *m) {
+/* An official tensor's floats to the host, where they have changed. */
+static msx_status fetch(const derivation *d, const char *name, float *out, int64_t floats) {
+    const float *from;
+    MSX_TRY(find_new(d, name, &from));
+    if (from) MSX_RUN(d->m->device, download, out, from, (size_t)floats * sizeof *out);
+    return MSX_OK;
+}
+
+static const char gaussian_name[] = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix";
+
+static msx_status fetch_host(const derivation *d) {
     static const char *const points[] = {
         "prompt_encoder.point_embeddings.0.weight", "prompt_encoder.point_embeddings.1.weight",
         "prompt_encoder.point_embeddings.2.weight", "prompt_encoder.point_embeddings.3.weight"};
+    const msx_model *m = d->m;
     int64_t c = m->channels;
-    MSX_TRY(
-        fetch(m, "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", m->gaussian, c));
-    for (int i = 0; i < 4; i++) MSX_TRY(fetch(m, points[i], m->point_embed[i], c));
-    MSX_TRY(fetch(m, "prompt_encoder.not_a_point_embed.weight", m->not_a_point, c));
-    MSX_TRY(fetch(m, "mask_decoder.iou_token.weight", m->output_tokens, c));
-    return fetch(m, "mask_decoder.mask_tokens.weight", m->output_tokens + c, m->masks * c);
+    MSX_TRY(fetch(d, gaussian_name, m->gaussian, c));
+    for (int i = 0; i < 4; i++) MSX_TRY(fetch(d, points[i], m->point_embed[i], c));
+    MSX_TRY(fetch(d, "prompt_encoder.not_a_point_embed.weight", m->not_a_point, c));
+    MSX_TRY(fetch(d, "mask_decoder.iou_token.weight", m->output_tokens, c));
+    return fetch(d, "mask_decoder.mask_tokens.weight", m->output_tokens + c, m->masks * c);
 }
 
-/* (N, C): the position of every token's centre; and the vector that stands for "no mask" N times */
-static msx_status derive_maps(msx_model *m, float *buffer) {
+/* (N, C): the position of every token's centre; *made when it is new */
+static msx_status derive_positions(const derivation *d, bool *made) {
+    msx_model *m = d->m;
+    const float *gaussian;
     int64_t c = m->channels, g = m->grid;
-    size_t bytes = (size_t)(m->tokens * c) * sizeof *buffer;
+    MSX_TRY(find_new(d, gaussian_name, &gaussian));
+    *made = gaussian != NULL;
+    if (!*made) return MSX_OK;
     for (int64_t i = 0; i < m->tokens; i++)
         msx__position(m, ((double)(i % g) + 0.5) / (double)g, ((double)(i / g) + 0.5) / (double)g,
-                      buffer + i * c);
-    MSX_RUN(m->device, upload, m->dense_pe, buffer, bytes);
-    MSX_TRY(fetch(m, "prompt_encoder.no_mask_embed.weight", buffer, c));
-    for (int64_t i = 1; i < m->tokens; i++)
-        memcpy(buffer + i * c, buffer, (size_t)c * sizeof *buffer);
-    MSX_RUN(m->device, upload, m->no_mask, buffer, bytes);
+                      d->buffer + i * c);
+    MSX_RUN(m->device, upload, m->dense_pe, d->buffer, (size_t)(m->tokens * c) * sizeof(float));
     return MSX_OK;
 }
 
-/* to[a][k][b] = from[a][b][k] */
-static void swap_last(float *to, const float *from, int64_t na, int64_t nb, int64_t nk) {
-    for (int64_t a = 0; a < na; a++)
-        for (int64_t k = 0; k < nk; k++)
-            for (int64_t b = 0; b < nb; b++) *to++ = from[(a * nb + b) * nk + k];
+/* (N, C): the vector that stands for "no mask" N times, which is an empty product's bias */
+static msx_status derive_no_mask(const derivation *d) {
+    msx_model *m = d->m;
+    const float *vector;
+    MSX_TRY(find_new(d, "prompt_encoder.no_mask_embed.weight", &vector));
+    if (!vector) return MSX_OK;
+    msxk_gemm g = {.m = m->tokens,
+                   .n = m->channels,
+                   .a = vector,
+                   .w = vector,
+                   .ldw = m->channels,
+                   .bias = vector,
+                   .c = m->no_mask,
+                   .ldc = m->channels,
+                   .alpha = 1.0f};
+    MSX_RUN(m->device, gemm, &g);
+    return MSX_OK;
 }
 
 /* (out, in, 3, 3) -> (out, 3, 3, in) */
-static msx_status derive_neck(msx_model *m, float *buffer, float *turned) {
-    int64_t floats = m->neck2.out * m->neck2.in;
-    MSX_TRY(fetch(m, "image_encoder.neck.2.weight", buffer, floats));
-    swap_last(turned, buffer, m->neck2.out, m->neck2.in / 9, 9);
-    MSX_RUN(m->device, upload, (float *)m->neck2.w, turned, (size_t)floats * sizeof *turned);
+static msx_status derive_neck(const derivation *d) {
+    const msx__linear *l = &d->m->neck2;
+    const float *from;
+    MSX_TRY(find_new(d, "image_encoder.neck.2.weight", &from));
+    if (from) MSX_RUN(d->m->device, transpose, (float *)l->w, from, l->out, l->in / 9, 9);
     return MSX_OK;
 }
 
-/* (in, out, 2, 2) -> (2, 2, out, in) */
-static msx_status derive_upscale(msx_model *m, int i, float *buffer, float *turned) {
+/* (in, out, 2, 2) -> (in, 2, 2, out) -> (2, 2, out, in) */
+static msx_status derive_upscale(const derivation *d, int i) {
+    static const char *const names[] = {"mask_decoder.output_upscaling.0.weight",
+                                        "mask_decoder.output_upscaling.3.weight"};
+    msx_model *m = d->m;
     const msx__linear *l = m->upscale + i;
-    int64_t floats = l->out * l->in, out = l->out / 4;
-    MSX_TRY(fetch(
-        m, i ? "mask_decoder.output_upscaling.3.weight" : "mask_decoder.output_upscaling.0.weight",
-        buffer, floats));
-    for (int64_t k = 0; k < 4; k++)
-        for (int64_t o = 0; o < out; o++)
-            for (int64_t in = 0; in < l->in; in++)
-                turned[(k * out + o) * l->in + in] = buffer[(in * out + o) * 4 + k];
-    MSX_RUN(m->device, upload, (float *)l->w, turned, (size_t)floats * sizeof *turned);
+    const float *from;
+    float *turned;
+    MSX_TRY(find_new(d, names[i], &from));
+    if (!from) return MSX_OK;
+    MSX_TRY(msx__model_work(m, l->out * l->in, &turned));
+    MSX_RUN(m->device, transpose, turned, from, l->in, l->out / 4, 4);
+    MSX_RUN(m->device, transpose, (float *)l->w, turned, 1, l->in, l->out);
     return MSX_OK;
 }
 
-static msx_status derive_positions(msx_model *m) {
+static msx_status derive_table(const derivation *d, const msx__attention *a, const msx__linear *l,
+                               bool moved) {
+    msx_model *m = d->m;
+    if (!moved && !is_new(d, l->w) && !is_new(d, l->b)) return MSX_OK;
+    return msx__linear_run(m, l, a->position, m->dense_pe, 1, m->tokens, MSXK_ACT_NONE);
+}
+
+static msx_status derive_tables(const derivation *d, bool moved) {
+    const msx_model *m = d->m;
     for (int64_t i = 0; i < m->layers; i++) {
         const msx__layer *l = m->two_way + i;
-        MSX_TRY(msx__linear_run(m, &l->token_to_image.k, l->token_to_image.position, m->dense_pe, 1,
-                                m->tokens, MSXK_ACT_NONE));
-        MSX_TRY(msx__linear_run(m, &l->image_to_token.q, l->image_to_token.position, m->dense_pe, 1,
-                                m->tokens, MSXK_ACT_NONE));
+        MSX_TRY(derive_table(d, &l->token_to_image, &l->token_to_image.k, moved));
+        MSX_TRY(derive_table(d, &l->image_to_token, &l->image_to_token.q, moved));
     }
-    return msx__linear_run(m, &m->final.k, m->final.position, m->dense_pe, 1, m->tokens,
-                           MSXK_ACT_NONE);
+    return derive_table(d, &m->final, &m->final.k, moved);
 }
 
-msx_status msx__model_derive(msx_model *m) {
-    int64_t floats = m->tokens * m->channels;
-    int64_t turned[] = {m->neck2.out * m->neck2.in, m->upscale[0].out * m->upscale[0].in,
-                        m->upscale[1].out * m->upscale[1].in};
-    for (int i = 0; i < 3; i++)
-        if (turned[i] > floats) floats = turned[i];
-    float *buffer = msx__alloc(m->ctx, (size_t)floats, 2 * sizeof *buffer);
-    if (!buffer) return MSX_E_NOMEM;
-    msx_status status = fetch_host(m);
-    if (status == MSX_OK) status = derive_maps(m, buffer);
-    if (status == MSX_OK) status = derive_neck(m, buffer, buffer + floats);
-    for (int i = 0; i < 2 && status == MSX_OK; i++)
-        status = derive_upscale(m, i, buffer, buffer + floats);
-    if (status == MSX_OK) status = derive_positions(m);
-    if (status == MSX_OK && m->low) status = msx__model_narrow(m);
-    msx__free(m->ctx, buffer);
+/* Matrices in the low format; the neck's is derived itself. */
+static msx_status derive_low(const derivation *d) {
+    const float *neck;
+    msx__linear *l;
+    MSX_TRY(find_new(d, "image_encoder.neck.2.weight", &neck));
+    for (int64_t i = 0; d->m->low && (l = msx__model_low_matrix(d->m, i)); i++) {
+        if (l == &d->m->neck2 ? neck != NULL : is_new(d, l->w))
+            MSX_RUN(d->m->device, narrow, l->low, l->w, l->out * l->in);
+        if (is_new(d, l->b)) MSX_RUN(d->m->device, narrow, l->low_b, l->b, l->out);
+    }
+    return MSX_OK;
+}
+
+msx_status msx__model_derive(msx_model *m, const uint8_t *changed) {
+    derivation d = {.m = m, .changed = changed};
+    bool moved = false;
+    d.buffer = msx__alloc(m->ctx, (size_t)(m->tokens * m->channels), sizeof *d.buffer);
+    if (!d.buffer) return MSX_E_NOMEM;
+    msx_status status = fetch_host(&d);
+    if (status == MSX_OK) status = derive_positions(&d, &moved);
+    if (status == MSX_OK) status = derive_no_mask(&d);
+    if (status == MSX_OK) status = derive_neck(&d);
+    for (int i = 0; i < 2 && status == MSX_OK; i++) status = derive_upscale(&d, i);
+    if (status == MSX_OK) status = derive_tables(&d, moved);
+    if (status == MSX_OK) status = derive_low(&d);
+    msx__free(m->ctx, d.buffer);
     return status;
 }

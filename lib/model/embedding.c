@@ -37,19 +37,21 @@ void msx_embedding_free(msx_embedding *e) {
     msx__free(e->ctx, e);
 }
 
-/* One call: `input` (B,3,S,S) when that is what the caller has, else `images`. */
+/* One call: `input` (B,3,S,S) when that is what the caller has, on the host or with `there` on the
+ * device, else `images`. */
 typedef struct call {
     msx_embedding *e;
     const msx_image *const *images;
     const float *input;
+    bool there;
     int64_t batch; /* images of a piece */
 } call;
 
-static msx_status encode_ready(msx_model *m, const call *c, int64_t first, int64_t n,
-                               const float *input) {
-    return msx__encode(m, input, n, c->e->data + first * m->tokens * m->channels);
+static float *place(const msx_model *m, const call *c, int64_t first) {
+    return c->e->data + first * m->tokens * m->channels;
 }
 
+/* Inputs made on the host. */
 static msx_status encode_images(msx_model *m, const call *c, int64_t first, int64_t n) {
     int64_t size = m->image_size, pixels = 3 * size * size;
     float *input = msx__alloc(m->ctx, (size_t)n, (size_t)pixels * sizeof *input);
@@ -63,17 +65,46 @@ static msx_status encode_images(msx_model *m, const call *c, int64_t first, int6
         status = msx_preprocess(m->ctx, m->preset, image, size, input + i * pixels,
                                 &x->resized_width, &x->resized_height, NULL);
     }
-    if (status == MSX_OK) status = encode_ready(m, c, first, n, input);
+    if (status == MSX_OK)
+        status = msx__encode(m, &(msx__input){.host = input}, n, place(m, c, first));
     msx__free(m->ctx, input);
     return status;
+}
+
+/* Inputs made on the device. */
+typedef struct piece {
+    const call *c;
+    int64_t first;
+} piece;
+
+static msx_status fill_images(msx_model *m, float *input, int64_t batch, void *payload) {
+    const piece *p = payload;
+    for (int64_t i = 0; i < batch; i++)
+        MSX_TRY(msx__prepare_there(m, p->c->images[p->first + i],
+                                   input + i * 3 * m->image_size * m->image_size,
+                                   p->c->e->extents + p->first + i));
+    return MSX_OK;
+}
+
+static msx_status copy_inputs(msx_model *m, float *input, int64_t batch, void *payload) {
+    const piece *p = payload;
+    int64_t pixels = 3 * m->image_size * m->image_size;
+    MSX_RUN(m->device, copy, input, p->c->input + p->first * pixels,
+            (size_t)(batch * pixels) * sizeof *input);
+    return MSX_OK;
 }
 
 static msx_status encode_piece(msx_model *m, int64_t i, void *payload) {
     const call *c = payload;
     int64_t first = i * c->batch, n = c->e->n - first < c->batch ? c->e->n - first : c->batch;
     int64_t pixels = 3 * m->image_size * m->image_size;
-    return c->input ? encode_ready(m, c, first, n, c->input + first * pixels)
-                    : encode_images(m, c, first, n);
+    if (!c->input && !msx__prepares_there(m)) return encode_images(m, c, first, n);
+    msx__input in = {.fill = fill_images, .payload = &(piece){c, first}};
+    if (c->there)
+        in.fill = copy_inputs;
+    else if (c->input)
+        in.host = c->input + first * pixels;
+    return msx__encode(m, &in, n, place(m, c, first));
 }
 
 static msx_status encode_all(msx_model *m, call *c) {
@@ -114,15 +145,11 @@ msx_status msx__embedding_place(msx_embedding *e, int64_t i, const int64_t s[4],
     return MSX_OK;
 }
 
-msx_status msx_model_encode_input(msx_embedding **out, msx_model *m, const float *input,
-                                  const int64_t *sizes, size_t n) {
-    if (!m) return MSX_E_ARG;
-    if (out) *out = NULL;
-    if (!out || !input || !sizes)
-        return msx__fail(m->ctx, MSX_E_ARG, "msx_model_encode_input: NULL argument");
+static msx_status encode_ready(msx_embedding **out, msx_model *m, const float *input,
+                               const int64_t *sizes, size_t n, bool there) {
     msx_embedding *e;
     MSX_TRY(msx__embedding_create(&e, m, n));
-    call c = {.e = e, .input = input};
+    call c = {.e = e, .input = input, .there = there};
     msx_status status = MSX_OK;
     for (int64_t i = 0; i < e->n && status == MSX_OK; i++)
         status = msx__embedding_place(e, i, sizes + 4 * i, NULL);
@@ -133,6 +160,21 @@ msx_status msx_model_encode_input(msx_embedding **out, msx_model *m, const float
     }
     *out = e;
     return MSX_OK;
+}
+
+msx_status msx_model_encode_input(msx_embedding **out, msx_model *m, const float *input,
+                                  const int64_t *sizes, size_t n) {
+    if (!m) return MSX_E_ARG;
+    if (out) *out = NULL;
+    if (!out || !input || !sizes)
+        return msx__fail(m->ctx, MSX_E_ARG, "msx_model_encode_input: NULL argument");
+    return encode_ready(out, m, input, sizes, n, false);
+}
+
+msx_status msx__model_encode_there(msx_embedding **out, msx_model *m, const float *input,
+                                   const int64_t *sizes, size_t n) {
+    *out = NULL;
+    return encode_ready(out, m, input, sizes, n, true);
 }
 
 int64_t msx_embedding_count(const msx_embedding *e) {

@@ -107,7 +107,7 @@ static msx_status run_encoder(msx_model *m, void *payload) {
 
 /* On a device of its own the input and the result have places in the working memory, so that the same
  * calls with the same arguments come again for every batch. */
-msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *out) {
+msx_status msx__encode(msx_model *m, const msx__input *in, int64_t batch, float *out) {
     int64_t narrow = batch * narrow_floats(m), wide = mixed(m, batch * wide_floats(m));
     int64_t pixels = batch * 3 * m->image_size * m->image_size;
     int64_t result = batch * m->tokens * m->channels;
@@ -118,7 +118,7 @@ msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *o
                                 msx__carved(wide) +
                                 (host ? 0 : msx__carved(pixels) + msx__carved(result)),
                             &memory));
-    encoding e = {.batch = batch, .input = input, .out = out};
+    encoding e = {.batch = batch, .input = in->host, .out = out};
     msx__repeat_key key = {.what = MSX__REPEAT_ENCODE, .memory = memory, .sizes = {batch}};
     e.x = msx__carve(&memory, narrow);
     e.y = msx__carve(&memory, mixed(m, narrow));
@@ -127,7 +127,10 @@ msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *o
     float *there = msx__carve(&memory, pixels);
     e.input = there;
     e.out = msx__carve(&memory, result);
-    MSX_RUN(m->device, upload, there, input, (size_t)pixels * sizeof *input);
+    if (in->host)
+        MSX_RUN(m->device, upload, there, in->host, (size_t)pixels * sizeof *there);
+    else
+        MSX_TRY(in->fill(m, there, batch, in->payload));
     MSX_TRY(msx__repeat(m, key, run_encoder, &e));
     MSX_RUN(m->device, copy, out, e.out, (size_t)result * sizeof *out);
     return MSX_OK;

@@ -15,7 +15,7 @@
 typedef struct msx__linear {
     const float *w, *b;
     int64_t out, in;
-    msxk_low *low; /* w in the device's low format; NULL where it is not used */
+    msxk_low *low, *low_b; /* w and b in the device's low format; NULL where they are not used */
 } msx__linear;
 
 typedef struct msx__norm {
@@ -120,8 +120,9 @@ static inline msx_model msx__model_at(const msx_model *m, msx__seat *seat) {
 /* Elements of official tensor `i`, and its place on the device; weights.c. */
 int64_t msx__tensor_floats(const msx_model *m, int64_t i);
 float *msx__tensor_place(const msx_model *m, int64_t i);
-/* Weights were written to their places: what is made from them is made anew. */
-msx_status msx__model_renewed(msx_model *m);
+/* Weights were written to their places: those whose byte in `changed` is set (all for NULL). What is made
+ * from them is made anew. */
+msx_status msx__model_renewed(msx_model *m, const uint8_t *changed);
 
 /* ---- steps.c ---------------------------------------------------------------------------------------- */
 
@@ -174,8 +175,15 @@ void msx__tap(const msx_model *m, const char *stage, int64_t index, const float 
 /* Working memory for one image, in bytes, and how many images are encoded in one go. */
 int64_t msx__encode_bytes(const msx_model *m);
 int64_t msx__encode_batch(const msx_model *m);
-/* input (B,3,S,S) in host memory -> out (B,N,C) on the device; B up to msx__encode_batch(). */
-msx_status msx__encode(msx_model *m, const float *input, int64_t batch, float *out);
+/* Where the inputs of a batch come from: `host` (B,3,S,S) in host memory, or, where that is NULL,
+ * `fill` writes them into the device's memory. */
+typedef struct msx__input {
+    const float *host;
+    msx_status (*fill)(msx_model *m, float *input, int64_t batch, void *payload);
+    void *payload;
+} msx__input;
+/* -> out (B,N,C) on the device; B up to msx__encode_batch(). */
+msx_status msx__encode(msx_model *m, const msx__input *in, int64_t batch, float *out);
 
 /* ---- prompt_encoder.c, decoder.c ------------------------------------------------------------------- */
 

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Working memory of one chunk. On a CPU it should stay in cache. */
+/* Working memory of one chunk. On a CPU it should stay in cache; on a device it is what 16 prompts of a
+ * 1024 x 1024 input take, which are enough to fill a large one. */
 #define HOST_BUDGET   ((int64_t)4 << 20)
-#define DEVICE_BUDGET ((int64_t)1 << 30)
+#define DEVICE_BUDGET ((int64_t)384 << 20)
 
 /* A prompt's place in the order of decoding. */
 typedef struct entry {
@@ -63,7 +64,14 @@ static void fill_tokens(const msx_model *m, const run *r, const msx__prompt *q, 
     msx__prompt_tokens(m, q->has_box ? q->box : NULL, points, q->n_points, sx, sy, out);
 }
 
-/* Device memory, decoding, and results to the host in the order of the prompts. */
+/* How many entries from `i` on are prompts one after the other: their results go in one piece. */
+static int64_t run_length(const entry *entries, int64_t i, int64_t n) {
+    int64_t length = 1;
+    while (i + length < n && entries[i + length].prompt == entries[i].prompt + length) length++;
+    return length;
+}
+
+/* Decoding in device memory, and results to their places. */
 static msx_status decode_chunk(msx_model *m, const run *r, const entry *entries, msx__chunk *c) {
     int64_t floats = m->masks * 16 * m->tokens;
     float *memory;
@@ -71,12 +79,17 @@ static msx_status decode_chunk(msx_model *m, const run *r, const entry *entries,
     msx__chunk_place(m, c, memory);
     MSX_TRY(msx__prompt_encode(m, c, r->e->data));
     MSX_TRY(msx__decode(m, c));
-    for (int64_t i = 0; i < c->prompts; i++) {
+    for (int64_t i = 0, length; i < c->prompts; i += length) {
         int64_t at = entries[i].prompt;
-        MSX_RUN(m->device, download, r->out->logits + at * floats, c->logits + i * floats,
-                (size_t)floats * sizeof(float));
+        length = run_length(entries, i, c->prompts);
+        size_t bytes = (size_t)(length * floats) * sizeof(float);
+        if (r->out->there)
+            MSX_RUN(m->device, copy, r->out->there + at * floats, c->logits + i * floats, bytes);
+        else
+            MSX_RUN(m->device, download, r->out->logits + at * floats, c->logits + i * floats,
+                    bytes);
         MSX_RUN(m->device, download, r->out->iou + at * m->masks, c->iou + i * m->masks,
-                (size_t)m->masks * sizeof(float));
+                (size_t)(length * m->masks) * sizeof(float));
     }
     return MSX_OK;
 }
@@ -155,11 +168,10 @@ static msx_status create(msx_prediction **out, const msx_model *m, const msx_emb
                           .masks = m->masks,
                           .side = 4 * m->grid,
                           .image_size = m->image_size};
-    int64_t per_prompt = m->masks * 16 * m->tokens;
-    r->logits = msx__alloc(m->ctx, (size_t)p->n, (size_t)per_prompt * sizeof *r->logits);
+    MSX_TRY(msx__prediction_room(r));
     r->iou = msx__alloc(m->ctx, (size_t)p->n, (size_t)m->masks * sizeof *r->iou);
     r->extents = msx__alloc(m->ctx, (size_t)p->n, sizeof *r->extents);
-    if (!r->logits || !r->iou || !r->extents) return MSX_E_NOMEM;
+    if (!r->iou || !r->extents) return MSX_E_NOMEM;
     for (int64_t i = 0; i < p->n; i++) r->extents[i] = e->extents[p->prompts[i].image];
     return MSX_OK;
 }

@@ -9,8 +9,25 @@
 #include "image/preset.h"
 #include "model/results.h"
 
+/* Floats of one prompt. */
+static int64_t prompt_floats(const msx_prediction *p) {
+    return p->masks * p->side * p->side;
+}
+
+static msx_status host_room(msx_prediction *p) {
+    p->logits = msx__alloc(p->ctx, (size_t)p->n, (size_t)prompt_floats(p) * sizeof *p->logits);
+    return p->logits ? MSX_OK : MSX_E_NOMEM;
+}
+
+msx_status msx__prediction_room(msx_prediction *p) {
+    if (p->device->k->host_memory) return host_room(p);
+    msx_status status = msx__seats_alloc(p->device, &p->there, p->n * prompt_floats(p));
+    return status == MSX_E_NOMEM ? host_room(p) : status;
+}
+
 void msx_prediction_free(msx_prediction *p) {
     if (!p) return;
+    if (p->there) msx__seats_release(p->device, p->there);
     msx__free(p->ctx, p->logits);
     msx__free(p->ctx, p->iou);
     msx__free(p->ctx, p->extents);
@@ -27,9 +44,33 @@ int64_t msx_prediction_side(const msx_prediction *p) {
     return p ? p->side : -1;
 }
 
+/* Brought home all at once when the first of them is asked for: a cache, so that it may be filled. */
+static msx_status bring_logits(msx_prediction *p) {
+    size_t bytes = (size_t)(p->n * prompt_floats(p)) * sizeof *p->logits;
+    msx__seat *seat;
+    MSX_TRY(host_room(p));
+    msx_status status = msx__seat_take(p->device, 1, &seat);
+    if (status == MSX_OK) {
+        msx_device *d = &seat->device;
+        status = msx__device_status(d, d->k->download(d->dev, p->logits, p->there, bytes));
+        msx__seat_leave(p->device, seat);
+    }
+    if (status == MSX_OK) return MSX_OK;
+    msx__free(p->ctx, p->logits);
+    p->logits = NULL;
+    return status;
+}
+
+msx_status msx__prediction_logits(const float **out, const msx_prediction *p, int64_t prompt) {
+    if (!p->logits) MSX_TRY(bring_logits((msx_prediction *)p));
+    *out = p->logits + prompt * prompt_floats(p);
+    return MSX_OK;
+}
+
 const float *msx_prediction_logits(const msx_prediction *p, int64_t prompt) {
+    const float *logits = NULL;
     if (!p || prompt < 0 || prompt >= p->n) return NULL;
-    return p->logits + prompt * p->masks * p->side * p->side;
+    return msx__prediction_logits(&logits, p, prompt) == MSX_OK ? logits : NULL;
 }
 
 const float *msx_prediction_iou(const msx_prediction *p, int64_t prompt) {
@@ -49,16 +90,19 @@ static bool is_sigmoid(const msx_prediction *p) {
     return msx__preset_get(p->preset)->post == MSX__POST_SIGMOID;
 }
 
-static msx_status resample(const msx_prediction *p, msx_device *d, const msx__extent *x,
-                           const float *logits, const areas *a) {
+/* At a seat of the device. `at`: of the map among all logits. */
+static msx_status resample(const msx_prediction *p, msx_device *d, const msx__extent *x, int64_t at,
+                           const areas *a) {
     int64_t side = p->side, size = p->image_size;
-    MSX_RUN(d, upload, a->low, logits, (size_t)(side * side) * sizeof(float));
+    const float *logits = p->there ? p->there + at : a->low;
+    if (!p->there)
+        MSX_RUN(d, upload, a->low, p->logits + at, (size_t)(side * side) * sizeof(float));
     if (is_sigmoid(p)) {
-        MSX_RUN(d, sigmoid, a->low, a->low, side * side);
+        MSX_RUN(d, sigmoid, a->low, logits, side * side);
         MSX_RUN(d, bilinear, a->map, a->low, 1, side, side, 0, 0, x->height, x->width);
         return MSX_OK;
     }
-    MSX_RUN(d, bilinear, a->middle, a->low, 1, side, side, 0, 0, size, size);
+    MSX_RUN(d, bilinear, a->middle, logits, 1, side, side, 0, 0, size, size);
     MSX_RUN(d, bilinear, a->map, a->middle, 1, size, size, x->resized_height, x->resized_width,
             x->height, x->width);
     return MSX_OK;
@@ -80,7 +124,7 @@ static msx_status post_process_at(msx_image *image, const msx_prediction *p, msx
     a.middle = msx__carve(&at, middle);
     a.map = msx__carve(&at, pixels);
     a.mask = (uint8_t *)at;
-    msx_status status = resample(p, d, x, msx_prediction_logits(p, prompt) + mask * low, &a);
+    msx_status status = resample(p, d, x, prompt * prompt_floats(p) + mask * low, &a);
     if (status == MSX_OK && binary)
         status = msx__device_status(
             d, d->k->threshold(d->dev, a.mask, a.map, pixels, is_sigmoid(p) ? 0.5f : 0.0f));
@@ -135,4 +179,40 @@ msx_status msx_prediction_mask(msx_image **out, const msx_prediction *p, int64_t
 msx_status msx_prediction_map(msx_image **out, const msx_prediction *p, int64_t prompt,
                               int64_t mask) {
     return post_process(out, p, prompt, mask, false);
+}
+
+/* ---- counting --------------------------------------------------------------------------------------- */
+
+bool msx__prediction_counts(const msx_prediction *p) {
+    return p->there && p->device->k->count_objects;
+}
+
+msx_status msx__prediction_count(int64_t (*counts)[5], const msx_prediction *p,
+                                 const msx__counted *objects, int64_t n) {
+    msxk_object *list = msx__alloc(p->ctx, (size_t)n, sizeof *list);
+    if (!list) return MSX_E_NOMEM;
+    for (int64_t i = 0; i < n; i++) {
+        const msx__counted *o = objects + i;
+        const msx__extent *x = p->extents + o->prompt;
+        list[i] = (msxk_object){.logits = p->there + o->prompt * prompt_floats(p),
+                                .maps = o->n_prompts,
+                                .stride = prompt_floats(p),
+                                .labels = o->labels,
+                                .label = o->label,
+                                .ignore = o->ignore,
+                                .height = x->height,
+                                .width = x->width,
+                                .crop_h = x->resized_height,
+                                .crop_w = x->resized_width};
+    }
+    msx__seat *seat;
+    msx_status status = msx__seat_take(p->device, 1, &seat);
+    if (status == MSX_OK) {
+        msx_device *d = &seat->device;
+        int64_t size = is_sigmoid(p) ? 0 : p->image_size;
+        status = msx__device_status(d, d->k->count_objects(d->dev, counts, list, n, p->side, size));
+        msx__seat_leave(p->device, seat);
+    }
+    msx__free(p->ctx, list);
+    return status;
 }

@@ -19,6 +19,16 @@ struct msx_embedding {
     uint64_t stamp;                          /* of the weights that made it */
 };
 
+/* prepare.c: true when inputs of a preset are made on the device, in general and for a model; input (3,S,S)
+ * there, and the image's sizes. */
+bool msx__device_prepares(const msx_device *d, msx_preset preset);
+bool msx__prepares_there(const msx_model *m);
+msx_status msx__prepare_there(msx_model *m, const msx_image *image, float *input, msx__extent *x);
+
+/* As msx_model_encode_input() for inputs in the device's memory. */
+msx_status msx__model_encode_there(msx_embedding **out, msx_model *m, const float *input,
+                                   const int64_t *sizes, size_t n);
+
 /* Room for `n` images; data and extents are the caller's to fill. */
 msx_status msx__embedding_create(msx_embedding **out, msx_model *m, size_t n);
 /* Sizes of image `i`: width, height, resized width and height, checked. `path`: the file that says
@@ -46,7 +56,8 @@ struct msx_prediction {
     msx_device *device;
     msx_preset preset;
     int64_t n, masks, side, image_size;
-    float *logits;        /* host (n, masks, side, side) */
+    float *there;         /* device (n, masks, side, side); NULL where they did not fit */
+    float *logits;        /* host, the same; NULL until they are asked for */
     float *iou;           /* host (n, masks) */
     msx__extent *extents; /* n */
 };
@@ -54,5 +65,24 @@ struct msx_prediction {
 /* msx_prediction_map() at a seat of the prediction's device; the numbers are right. (prediction.c) */
 msx_status msx__prediction_map_at(msx_image **out, const msx_prediction *p, msx_device *seat,
                                   int64_t prompt, int64_t mask);
+
+/* As msx_prediction_logits(), with a status. */
+msx_status msx__prediction_logits(const float **out, const msx_prediction *p, int64_t prompt);
+
+/* Memory for the logits: the device's where it has its own and enough of it, else the host's. */
+msx_status msx__prediction_room(msx_prediction *p);
+
+/* An object and the prompts of a prediction that it was asked for with. */
+typedef struct msx__counted {
+    int64_t prompt, n_prompts;
+    const uint16_t *labels; /* device (H, W) of the prompts' image */
+    int label, ignore;      /* pixels of `ignore` (-1: none) are left out */
+} msx__counted;
+
+/* True when msx__prediction_count() can count. */
+bool msx__prediction_counts(const msx_prediction *p);
+/* tp, fp, fn, tn of the union of the objects' masks 0, and how many of their logits are not finite. */
+msx_status msx__prediction_count(int64_t (*counts)[5], const msx_prediction *p,
+                                 const msx__counted *objects, int64_t n);
 
 #endif

@@ -52,6 +52,7 @@ static msx_status run_mixed(msx_model *m, const msx__linear *l, msxk_gemm *g, in
     if (m->low) {
         g->w = (const float *)(const void *)l->low;
         g->low = MSXK_LOW_A | MSXK_LOW_W | low_c;
+        if (low_c) g->low_bias = l->low_b;
     }
     MSX_RUN(m->device, gemm, g);
     return MSX_OK;

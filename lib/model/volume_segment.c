@@ -2,6 +2,7 @@
 /* Segmenting a volume: one sweep up through the slices and, when objects are followed, one down.
  * Source of the walk: MedSAM's 3-D extension (J. Ma et al., 2024), micro-sam (A. Archit et al., Nature
  * Methods 22, 2025). */
+#include "model/results.h"
 #include "model/volume_objects.h"
 
 #include <math.h>
@@ -142,10 +143,10 @@ static msx_status finish_object(job *j, const msx_prediction *p, int64_t first, 
     }
     if (j->options->propagate) {
         int64_t side = j->asks.side;
+        const float *logits;
         MSX_TRY(unite(j, p, first, last));
-        MSX_TRY(follow(j, x, ask,
-                       msx_prediction_logits(p, first) + chosen(j, p, first) * side * side,
-                       &counts));
+        MSX_TRY(msx__prediction_logits(&logits, p, first));
+        MSX_TRY(follow(j, x, ask, logits + chosen(j, p, first) * side * side, &counts));
         if (ask->slice == x->start) MSX_TRY(keep_origin(j, x));
     }
     for (int64_t i = first; counts && i < last; i++) {

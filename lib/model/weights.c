@@ -67,13 +67,13 @@ static msx_status at_seat(msx_model *m, weights_fn work, const msx_checkpoint *c
 }
 
 static msx_status derive(msx_model *m, const msx_checkpoint *c, const uint8_t *changed) {
-    (void)c, (void)changed;
-    return msx__model_derive(m);
+    (void)c;
+    return msx__model_derive(m, changed);
 }
 
-msx_status msx__model_renewed(msx_model *m) {
+msx_status msx__model_renewed(msx_model *m, const uint8_t *changed) {
     renew(m);
-    return at_seat(m, derive, NULL, NULL);
+    return at_seat(m, derive, NULL, changed);
 }
 
 static msx_status place_weights(msx_model *m) {
@@ -166,7 +166,7 @@ static msx_status find_arch(msx_model *m, const msx_checkpoint *c) {
 
 static msx_status reread(msx_model *m, const msx_checkpoint *c, const uint8_t *changed) {
     MSX_TRY(read_weights(m, c, changed));
-    return msx__model_derive(m);
+    return msx__model_derive(m, changed);
 }
 
 static msx_status build(msx_model *m, const msx_checkpoint *c, const uint8_t *changed) {

@@ -49,9 +49,21 @@ struct msx_evaluator {
      * when they would not fit into INPUT_BYTES. */
     msx_preset preset;
     int64_t side;
+    bool here; /* false: devices make them */
     float *inputs;
     int64_t *sizes; /* n_images x 4 */
 };
+
+/* What a device with memory of its own keeps for the next run, so that a run sends only boxes and brings
+ * home only counts. (evaluator_there.c) */
+typedef struct msx__eval_there {
+    msx_device *device; /* NULL: nothing is kept */
+    const msx_evaluator *evaluator;
+    uint16_t *labels;   /* of all images, one after the other; NULL where they did not fit */
+    int64_t *offset;    /* of an image's labels */
+    float *inputs;      /* (n_images, 3, side, side); NULL where they did not fit */
+    int64_t *sizes;     /* of the inputs: n_images x 4 */
+} msx__eval_there;
 
 /* What one model keeps between its runs over an evaluator; zero-initialised. Several models may have
  * their own and share the evaluator. */
@@ -61,6 +73,7 @@ typedef struct msx__eval_work {
      * prompt encoder or the decoder. */
     msx_embedding **embeddings;
     int64_t n_embeddings;
+    msx__eval_there there;
 } msx__eval_work;
 
 void msx__eval_work_free(msx__eval_work *w); /* accepts a zeroed struct */
@@ -71,14 +84,30 @@ enum {
     MSX__EVAL_REUSE = 2 /* the encoder has not changed since the last run that kept them */
 };
 
-/* Make the network inputs for models of that side and preset. Afterwards any number of threads may run
- * such models, each with a `work` of its own. */
-msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side);
+/* Make the network inputs for models of that side and preset, on the host with `here`, else by the devices
+ * that run them. Afterwards any number of threads may run such models, each with a `work` of its own. */
+msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side, bool here);
 
 /* As msx_evaluator_run(). `work`: of this model. `stage` NULL: no progress reports.
  * @return MSX_E_FORMAT when the network's output is not finite. */
 msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model,
                               msx__eval_work *work, int flags, const char *stage);
+
+/* Send what runs of `model` need; where memory runs out, less of it. Inputs only with `keep`. */
+msx_status msx__eval_there_prepare(const msx_evaluator *e, msx__eval_work *w, msx_model *model,
+                                   bool keep);
+void msx__eval_there_drop(msx__eval_work *w);
+/* Give back the inputs' memory; false when there is none. */
+bool msx__eval_there_drop_inputs(msx__eval_work *w);
+/* True when objects of `p` are counted on the device. */
+bool msx__eval_there_counts(const msx__eval_work *w, const msx_prediction *p);
+/* Counts of items [first, last), whose prompts begin at 0. MSX_E_FORMAT when one is not finite. */
+msx_status msx__eval_there_count(const msx_evaluator *e, const msx__eval_work *w,
+                                 const msx_prediction *p, int64_t first, int64_t last,
+                                 msx_counts *counts);
+
+/* MSX_E_FORMAT for an item whose network output is not finite. */
+msx_status msx__evaluator_not_finite(const msx_evaluator *e, const msx__eval_item *item);
 
 /* Digest of all slices, labels and boxes: what a search is scored on. */
 void msx__evaluator_digest(const msx_evaluator *e, char out[MSX__SHA256_HEX]);

@@ -2,6 +2,8 @@
 /* Running a model over prepared slices: encode in batches, decode all boxes of a batch, count. */
 #include "search/evaluator.h"
 
+#include "model/results.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,11 +36,11 @@ static msx_status name_case(const msx_evaluator *e, const msx__eval_image *image
 }
 
 /* Preprocess all images once; resampling is a function of the preset and the side only. */
-msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side) {
-    if (e->side == side && e->preset == preset) return MSX_OK;
+msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side, bool here) {
+    if (e->side == side && e->preset == preset && (e->here || !here)) return MSX_OK;
     msx__evaluator_drop_inputs(e);
     int64_t values = 0;
-    bool fits = msx__product((int64_t[]){e->n_images, 3, side, side}, 4, &values) &&
+    bool fits = here && msx__product((int64_t[]){e->n_images, 3, side, side}, 4, &values) &&
                 values <= INPUT_BYTES / (int64_t)sizeof(float);
     if (fits) {
         e->inputs = msx__alloc(e->ctx, (size_t)values, sizeof *e->inputs);
@@ -57,32 +59,45 @@ msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t s
     }
     e->side = side;
     e->preset = preset;
+    e->here = here;
     return MSX_OK;
 }
 
-static msx_status encode(msx_embedding **out, msx_evaluator *e, msx_model *model, int64_t first,
-                         int64_t n) {
+static msx_status encode_once(msx_embedding **out, const msx_evaluator *e, const msx__eval_there *t,
+                              msx_model *model, int64_t first, int64_t n) {
+    int64_t at = first * 3 * e->side * e->side;
+    if (t->inputs)
+        return msx__model_encode_there(out, model, t->inputs + at, t->sizes + 4 * first, (size_t)n);
     if (e->inputs)
-        return msx_model_encode_input(out, model, e->inputs + first * 3 * e->side * e->side,
-                                      e->sizes + 4 * first, (size_t)n);
+        return msx_model_encode_input(out, model, e->inputs + at, e->sizes + 4 * first, (size_t)n);
     const msx_image *images[MAX_BATCH];
     for (int64_t i = 0; i < n; i++) images[i] = e->images[first + i].image;
     return msx_model_encode(out, model, images, (size_t)n);
 }
 
+/* Kept inputs make room when the device has no memory left to work with. */
+static msx_status encode(msx_embedding **out, const msx_evaluator *e, msx__eval_work *w,
+                         msx_model *model, int64_t first, int64_t n) {
+    msx_status status = encode_once(out, e, &w->there, model, first, n);
+    if (status == MSX_E_NOMEM && msx__eval_there_drop_inputs(w))
+        status = encode_once(out, e, &w->there, model, first, n);
+    return status;
+}
+
+msx_status msx__evaluator_not_finite(const msx_evaluator *e, const msx__eval_item *item) {
+    return msx__fail(e->ctx, MSX_E_FORMAT,
+                     "%s: case %s: the network's output is not finite; its weights are unusable",
+                     e->tasks[item->task].name, e->images[item->image].case_name);
+}
+
 /* A NaN or infinity in mask 0 would count as background and pass for a bad Dice. */
 static msx_status check_finite(const msx_evaluator *e, const msx__eval_item *item,
                                const msx_prediction *p, int64_t prompt) {
-    const float *logits = msx_prediction_logits(p, prompt);
+    const float *logits;
     int64_t side = msx_prediction_side(p);
+    MSX_TRY(msx__prediction_logits(&logits, p, prompt));
     for (int64_t i = 0; i < side * side; i++)
-        if (!isfinite(logits[i])) {
-            const msx__eval_image *image = &e->images[item->image];
-            return msx__fail(e->ctx, MSX_E_FORMAT,
-                             "%s: case %s: the network's output is not finite; its weights are "
-                             "unusable",
-                             e->tasks[item->task].name, image->case_name);
-        }
+        if (!isfinite(logits[i])) return msx__evaluator_not_finite(e, item);
     return MSX_OK;
 }
 
@@ -111,9 +126,9 @@ msx_status msx__evaluator_item_mask(const msx_evaluator *e, const msx__eval_item
     return MSX_OK;
 }
 
-/* One row: the task's label against the mask. Pixels of the label "ignore" belong to neither. */
-static msx_status count_item(const msx_evaluator *e, const msx__eval_item *item, uint8_t *mask,
-                             uint8_t *reference, const char *case_name, msx_score *score) {
+/* The task's label against the mask. Pixels of the label "ignore" belong to neither. */
+static msx_counts count_item(const msx_evaluator *e, const msx__eval_item *item, uint8_t *mask,
+                             uint8_t *reference) {
     const msx__eval_image *image = &e->images[item->image];
     const msx__eval_task *task = &e->tasks[item->task];
     int64_t n = pixels_of(e, item);
@@ -122,8 +137,7 @@ static msx_status count_item(const msx_evaluator *e, const msx__eval_item *item,
         reference[i] = image->labels[i] == task->label;
         if (image->labels[i] == ignore) mask[i] = 0;
     }
-    return msx_score_add(score, case_name, task->name, image->slice,
-                         msx_count_masks(reference, mask, n));
+    return msx_count_masks(reference, mask, n);
 }
 
 /* One encoded batch in work. */
@@ -138,6 +152,28 @@ typedef struct batch {
     msx_score *score;
 } batch;
 
+/* Counts of items [first, last), whose prompts begin at 0. */
+static msx_status count_items(batch *b, const msx_prediction *p, int64_t first, int64_t last,
+                              msx_counts *counts) {
+    const msx_evaluator *e = b->e;
+    if (msx__eval_there_counts(b->work, p))
+        return msx__eval_there_count(e, b->work, p, first, last, counts);
+    for (int64_t k = first, prompt = 0; k < last; prompt += e->items[k++].n_boxes) {
+        MSX_TRY(msx__evaluator_item_mask(e, &e->items[k], p, prompt, b->mask));
+        counts[k - first] = count_item(e, &e->items[k], b->mask, b->reference);
+    }
+    return MSX_OK;
+}
+
+static msx_status add_row(batch *b, const msx__eval_item *item, msx_counts counts) {
+    const msx__eval_image *image = &b->e->images[item->image];
+    b->case_name.length = 0;
+    msx__buffer_printf(&b->case_name, "%s/%s", image->dataset->name, image->case_name);
+    if (b->case_name.failed) return MSX_E_NOMEM;
+    return msx_score_add(b->score, b->case_name.data, b->e->tasks[item->task].name, image->slice,
+                         counts);
+}
+
 /* Items [first, last): their boxes in one call. */
 static msx_status decode_items(batch *b, int64_t first, int64_t last) {
     msx_evaluator *e = b->e;
@@ -151,19 +187,14 @@ static msx_status decode_items(batch *b, int64_t first, int64_t last) {
             if (status >= 0) status = msx_prompts_box(prompts, box->x0, box->y0, box->x1, box->y1);
         }
     if (status >= 0) status = msx_model_predict(&prediction, b->model, b->embedding, prompts);
-    int64_t prompt = 0;
-    for (int64_t k = first; status >= 0 && k < last; k++) {
-        const msx__eval_item *item = &e->items[k];
-        const msx__eval_image *image = &e->images[item->image];
-        b->case_name.length = 0;
-        msx__buffer_printf(&b->case_name, "%s/%s", image->dataset->name, image->case_name);
-        status = b->case_name.failed
-                     ? MSX_E_NOMEM
-                     : msx__evaluator_item_mask(e, item, prediction, prompt, b->mask);
-        if (status >= 0)
-            status = count_item(e, item, b->mask, b->reference, b->case_name.data, b->score);
-        prompt += item->n_boxes;
-    }
+    if (status == MSX_E_NOMEM && msx__eval_there_drop_inputs(b->work)) /* as in encode() */
+        status = msx_model_predict(&prediction, b->model, b->embedding, prompts);
+    msx_counts *counts = msx__alloc(e->ctx, (size_t)(last - first), sizeof *counts);
+    if (!counts) status = MSX_E_NOMEM;
+    if (status >= 0) status = count_items(b, prediction, first, last, counts);
+    for (int64_t k = first; status >= 0 && k < last; k++)
+        status = add_row(b, &e->items[k], counts[k - first]);
+    msx__free(e->ctx, counts);
     msx_prediction_free(prediction);
     msx_prompts_free(prompts);
     return status;
@@ -198,7 +229,10 @@ static void drop_embeddings(msx__eval_work *w) {
 
 void msx__eval_work_free(msx__eval_work *w) {
     drop_embeddings(w);
-    if (w->ctx) msx__free(w->ctx, w->embeddings);
+    if (w->ctx) {
+        msx__eval_there_drop(w);
+        msx__free(w->ctx, w->embeddings);
+    }
     *w = (msx__eval_work){0};
 }
 
@@ -211,7 +245,6 @@ static msx_status run_batches(batch *b, int flags, const char *stage) {
     bool reuse = (flags & MSX__EVAL_REUSE) && w->n_embeddings == n_batches;
     bool keep = !reuse && (flags & MSX__EVAL_KEEP) && embeddings_fit(e, b->model);
     if (!reuse) drop_embeddings(w);
-    w->ctx = e->ctx;
     if (keep && !w->embeddings &&
         !(w->embeddings = msx__calloc(e->ctx, (size_t)n_batches, sizeof *w->embeddings)))
         return MSX_E_NOMEM;
@@ -220,7 +253,7 @@ static msx_status run_batches(batch *b, int flags, const char *stage) {
         b->first_image = i * size;
         int64_t n = e->n_images - b->first_image < size ? e->n_images - b->first_image : size;
         msx_embedding *made = NULL;
-        if (!reuse) MSX_TRY(encode(&made, e, b->model, b->first_image, n));
+        if (!reuse) MSX_TRY(encode(&made, e, w, b->model, b->first_image, n));
         b->embedding = reuse ? w->embeddings[i] : made;
         msx_status status = decode_batch(b, n);
         if (keep && status >= 0)
@@ -241,7 +274,10 @@ msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *mode
                          "nothing to score: no task has a slice with %" PRId64 " labelled pixels",
                          e->min_object);
     MSX_TRY(msx__evaluator_prepare(e, msx_model_preset(model),
-                                   msx_arch_get(msx_model_arch(model), MSX_ARCH_IMAGE_SIZE)));
+                                   msx_arch_get(msx_model_arch(model), MSX_ARCH_IMAGE_SIZE),
+                                   !msx__prepares_there(model)));
+    work->ctx = e->ctx;
+    MSX_TRY(msx__eval_there_prepare(e, work, model, flags & MSX__EVAL_KEEP));
     int64_t largest = 0;
     for (int64_t i = 0; i < e->n_images; i++) {
         int64_t n = msx_image_width(e->images[i].image) * msx_image_height(e->images[i].image);
@@ -253,6 +289,7 @@ msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *mode
     b.reference = msx__alloc(e->ctx, (size_t)largest, 1);
     msx_status status = b.mask && b.reference ? msx_score_create(&b.score, e->ctx) : MSX_E_NOMEM;
     if (status >= 0) status = run_batches(&b, flags, stage);
+    if (!(flags & MSX__EVAL_KEEP)) msx__eval_there_drop(work);
     msx__free(e->ctx, b.mask);
     msx__free(e->ctx, b.reference);
     msx__buffer_free(&b.case_name);

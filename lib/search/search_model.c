@@ -52,11 +52,23 @@ static void distrust(msx__search_worker *w) {
     w->embeddings_current = false;
 }
 
+/* True when the models lay on the device and their memory has been given back: what failed for lack of it
+ * may be tried again. */
+static bool make_room(msx__search_worker *w, msx_status status) {
+    if (status != MSX_E_NOMEM || !w->merger->there.ops) return false;
+    msx__log(w->search->ctx, MSX_LOG_WARNING, "the models are merged on the host from now on: %s",
+             msx_ctx_error(w->search->ctx));
+    msx__merger_leave(w->merger);
+    return true;
+}
+
 static msx_status load(msx__search_worker *w, const msx_checkpoint *c, const uint8_t *changed) {
     if (w->model) return msx_model_update(w->model, c, changed);
     msx_preset preset;
     MSX_TRY(msx_preset_find(&preset, w->search->ctx, w->search->options.preset));
-    return msx_model_load(&w->model, w->device, c, preset);
+    msx_status status = msx_model_load(&w->model, w->device, c, preset);
+    if (make_room(w, status)) status = msx_model_load(&w->model, w->device, c, preset);
+    return status;
 }
 
 /* Where the device has memory of its own, the models go there once; when they do not fit, merging stays
@@ -81,7 +93,7 @@ static msx_status merge(msx__search_worker *w, const msx_plan *plan) {
     MSX_TRY(settle(w));
     if (w->model && w->merger->there.ops) {
         MSX_TRY(msx__merger_run_there(w->merger, plan, w->previous, place, w->model, w->changed));
-        return msx__model_renewed(w->model);
+        return msx__model_renewed(w->model, w->changed);
     }
     MSX_TRY(msx_merger_run(w->merger, plan, w->previous, w->target, w->changed));
     return load(w, w->target, w->previous ? w->changed : NULL);
@@ -129,10 +141,13 @@ msx_status msx__search_costs(msx__search_worker *w, msx__search_outcome *out) {
     const msx_evaluator *e = s->evaluator;
     msx_score *score;
     bool reuse = w->embeddings_current && w->work.n_embeddings > 0;
-    MSX_TRY(msx__evaluator_run(&score, s->evaluator, w->model, &w->work,
-                               MSX__EVAL_KEEP | (reuse ? MSX__EVAL_REUSE : 0), NULL));
+    int flags = MSX__EVAL_KEEP | (reuse ? MSX__EVAL_REUSE : 0);
+    msx_status status =
+        msx__evaluator_run(&score, s->evaluator, w->model, &w->work, flags, NULL);
+    if (make_room(w, status))
+        status = msx__evaluator_run(&score, s->evaluator, w->model, &w->work, flags, NULL);
+    MSX_TRY(status);
     w->embeddings_current = true;
-    msx_status status = MSX_OK;
     for (int64_t t = 0; status >= 0 && t < s->n_tasks; t++) {
         msx_summary summary;
         status = msx__search_summary(s, score, t, &summary);

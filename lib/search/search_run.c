@@ -5,6 +5,8 @@
  * flight; their rows stay, and whoever runs next takes them over. */
 #include "search/search_run.h"
 
+#include "model/results.h"
+
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -118,8 +120,9 @@ static msx_status begin(msx__run *run) {
     int threads = msx_ctx_threads(s->ctx);
     msx_preset preset;
     MSX_TRY(msx_preset_find(&preset, s->ctx, s->options.preset));
-    MSX_TRY(msx__evaluator_prepare(s->evaluator, preset,
-                                   msx_arch_get(msx_merger_arch(s->merger), MSX_ARCH_IMAGE_SIZE)));
+    bool here = !msx__device_prepares(s->device, preset) || strstr(s->options.devices, "cpu");
+    MSX_TRY(msx__evaluator_prepare(
+        s->evaluator, preset, msx_arch_get(msx_merger_arch(s->merger), MSX_ARCH_IMAGE_SIZE), here));
     run->runners = msx__calloc(s->ctx, (size_t)s->options.workers, sizeof *run->runners);
     if (!run->runners) return MSX_E_NOMEM;
     for (run->n_runners = 0; run->n_runners < (int)s->options.workers;) {

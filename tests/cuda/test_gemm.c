@@ -115,6 +115,14 @@ static void pick_rows(msxk_gemm *g) {
     g->stride_a = g->lda;
     g->stride_c = g->stride_r = g->ldc;
 }
+static void pick_every_third_row(msxk_gemm *g) {
+    g->stride_w = 0;
+    g->batch = g->m / 3;
+    g->m = 1;
+    g->stride_a = 3 * g->lda;
+    g->stride_c = 2 * g->ldc;
+    g->stride_r = 0;
+}
 static void leave_gaps(msxk_gemm *g) {
     g->n -= 3;
     g->k -= 2;
@@ -126,9 +134,10 @@ START_TEST(batches_strides_and_shared_operands_match) {
         void (*change)(msxk_gemm *g);
         int64_t batch;
     } cases[] = {{share_w, 3},   {share_w_and_residual, 3}, {share_residual, 3},
-                 {pick_rows, 1}, {leave_gaps, 2},           {NULL, 0}};
+                 {pick_rows, 1}, {pick_every_third_row, 1}, {leave_gaps, 2},
+                 {NULL, 0}};
     backends b = backends_open(MSX_PRECISION_FP32);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 7; i++)
         for (int act = MSXK_ACT_NONE; act <= MSXK_ACT_RELU; act++)
             for (int wide = 0; wide < 2; wide++) {
                 problem p = {
@@ -166,7 +175,7 @@ static msxk_low *narrow(backends *b, const float *x, int64_t n) {
 }
 
 /* float32 products of the rounded operands on the CPU against low ones, with a float32 or low result. */
-static void compare_low(msx_precision precision, const problem *p, bool low_c) {
+static void compare_low(msx_precision precision, const problem *p, bool low_c, bool low_bias) {
     backends b = backends_open(precision);
     operands here = make(p);
     msxk_low *a = narrow(&b, here.a, here.na), *w = narrow(&b, here.w, here.nw);
@@ -178,7 +187,9 @@ static void compare_low(msx_precision precision, const problem *p, bool low_c) {
     there.a = (float *)(void *)a, there.w = (float *)(void *)w, there.c = c;
     there.bias = bias, there.residual = residual;
     msxk_gemm cuda = describe(p, &there), cpu = describe(p, &here);
+    msxk_low *narrow_bias = narrow(&b, here.bias, p->n);
     cuda.low = MSXK_LOW_A | MSXK_LOW_W | (low_c ? MSXK_LOW_C : 0);
+    if (low_bias) cuda.low_bias = narrow_bias;
     RUN(b.cuda, gemm, &cuda);
     msxk_low *host_a = take(b.cuda, a, (size_t)here.na * sizeof *a);
     msxk_low *host_w = take(b.cuda, w, (size_t)here.nw * sizeof *w);
@@ -205,7 +216,7 @@ START_TEST(low_products_match) {
                 for (int64_t batch = 1; batch <= 2; batch++) {
                     problem p = {sizes[s][0], sizes[s][1], sizes[s][2], batch, act != 1,
                                  act,         true,        !low_c,      false};
-                    compare_low(precision, &p, low_c);
+                    compare_low(precision, &p, low_c, low_c && batch > 1);
                 }
 }
 END_TEST

@@ -95,7 +95,9 @@ START_TEST(data_is_moved_to_the_same_places) {
     } while (0)
     static const int64_t index[] = {1, 0, 1};
     COMPARE(2 * 3 * 35 * 35, patchify, y, in, 2, 7, 5);
+    COMPARE(2 * 3 * 40 * 40, patchify, y, in, 2, 5, 8);
     COMPARE(3 * 1001, add_rows, y, in, more, 3, 1001);
+    COMPARE(3 * 1000, add_rows, y, in, more, 3, 1000);
     COMPARE(2 * 7 * 7 * 9 * 5, im2col3, y, in, 2, 7, 5);
     COMPARE(1 * 20 * 20 * 9 * 32, im2col3, y, in, 1, 20, 32);
     COMPARE(9 * 3, im2col3, y, in, 1, 1, 3);
@@ -103,8 +105,9 @@ START_TEST(data_is_moved_to_the_same_places) {
         for (int c = 0; c < ODD_SIZES; c++)
             COMPARE(2 * odd_sizes[r] * odd_sizes[c] * 3, transpose, y, in, 2, odd_sizes[r],
                     odd_sizes[c] * 3);
-    for (int own = 0; own < 2; own++)
-        COMPARE(3 * 5003, gather_add, y, in, index, more, own, 3, 5003);
+    for (int own = 0; own < 4; own++)
+        COMPARE(3 * (5003 + own / 2), gather_add, y, in, index, more, own % 2, 3, 5003 + own / 2);
+    COMPARE(2 * 3 * 5 * 4 * 8, shuffle2, y, in, more, 2, 3, 5, 8, MSXK_ACT_RELU);
     COMPARE(2 * 3 * 5 * 4 * 7, shuffle2, y, in, more, 2, 3, 5, 7, MSXK_ACT_RELU);
     COMPARE(2 * 3 * 5 * 4 * 7, unshuffle2, y, in, 2, 3, 5, 7);
     COMPARE(0, patchify, y, in, 0, 7, 5);
@@ -195,6 +198,88 @@ START_TEST(masks_and_counts_match) {
 }
 END_TEST
 
+/* One object: maps of SIDE x SIDE logits onto an image, resampled through a middle of `middle`. */
+typedef struct object {
+    int64_t maps, height, width, crop_h, crop_w, middle;
+    bool broken; /* with logits that are not finite */
+} object;
+enum { SIDE = 12, MASKS = 4, ANOTHER = 200, IGNORE = 300 };
+
+/* The CPU's ops one by one. */
+static void expect_counts(backends *b, const object *o, const float *logits, const uint16_t *labels,
+                          int64_t counts[5]) {
+    int64_t n = o->height * o->width, area = SIDE * SIDE;
+    float *map = malloc((size_t)n * sizeof *map), *middle = random_floats(o->middle * o->middle, 1);
+    float low[SIDE * SIDE];
+    uint8_t *mask = calloc((size_t)n, 1), *one = malloc((size_t)n), *reference = malloc((size_t)n);
+    counts[4] = 0;
+    for (int64_t k = 0; k < o->maps; k++) {
+        const float *from = logits + k * MASKS * area;
+        for (int64_t i = 0; i < area; i++) counts[4] += !isfinite(from[i]);
+        if (o->middle) {
+            RUN(b->cpu, bilinear, middle, from, 1, SIDE, SIDE, 0, 0, o->middle, o->middle);
+            RUN(b->cpu, bilinear, map, middle, 1, o->middle, o->middle, o->crop_h, o->crop_w,
+                o->height, o->width);
+        } else {
+            RUN(b->cpu, sigmoid, low, from, area);
+            RUN(b->cpu, bilinear, map, low, 1, SIDE, SIDE, 0, 0, o->height, o->width);
+        }
+        RUN(b->cpu, threshold, one, map, n, o->middle ? 0.0f : 0.5f);
+        for (int64_t i = 0; i < n; i++) mask[i] |= one[i];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        reference[i] = labels[i] == ANOTHER;
+        if (labels[i] == IGNORE) mask[i] = 0;
+    }
+    RUN(b->cpu, overlap, counts, reference, mask, n);
+    free(map), free(middle), free(mask), free(one), free(reference);
+}
+
+START_TEST(objects_are_counted_as_their_masks_would_be) {
+    static const object objects[] = {
+        {1, 33, 17, 40, 21, 40, false}, {3, 17, 65, 9, 40, 40, false}, {0, 5, 7, 40, 40, 40, false},
+        {2, 64, 64, 40, 40, 40, true},  {1, 1, 1, 1, 1, 40, false},
+    };
+    enum { N = 5, FLOATS = 3 * MASKS * SIDE * SIDE };
+    backends b = backends_open(MSX_PRECISION_FP32);
+    msxk_object list[N];
+    int64_t expected[N][5], got[N][5];
+    uint16_t *there[N];
+    float *maps[N];
+    for (int i = 0; i < N; i++) {
+        object o = objects[i];
+        if (_i) o.middle = 0;
+        int64_t n = o.height * o.width;
+        float *logits = random_floats(FLOATS, (uint32_t)i);
+        uint16_t *labels = malloc((size_t)n * sizeof *labels);
+        for (int64_t k = 0; k < FLOATS; k++) logits[k] -= 0.3f;
+        for (int64_t k = 0; k < n; k++)
+            labels[k] = (uint16_t)(k % 7 == 0 ? IGNORE : k % 3 ? ANOTHER : 0);
+        if (o.broken) logits[5] = NAN, logits[MASKS * SIDE * SIDE] = INFINITY;
+        if (o.broken) logits[SIDE * SIDE] = NAN; /* of another mask: not looked at */
+        expect_counts(&b, &o, logits, labels, expected[i]);
+        maps[i] = floats_on(b.cuda, logits, FLOATS);
+        there[i] = to_device(b.cuda, labels, (size_t)n * sizeof *labels);
+        list[i] = (msxk_object){
+            maps[i],  o.maps,  MASKS * SIDE * SIDE, there[i], ANOTHER, IGNORE, o.height, o.width,
+            o.crop_h, o.crop_w};
+        free(logits), free(labels);
+    }
+    RUN(b.cuda, count_objects, got, list, N, SIDE, _i ? 0 : 40);
+    for (int i = 0; i < N; i++)
+        for (int c = 0; c < 5; c++)
+            ck_assert_msg(got[i][c] == expected[i][c], "object %d: count %d is %lld, not %lld", i,
+                          c, (long long)got[i][c], (long long)expected[i][c]);
+    RUN(b.cuda, count_objects, got, list, 0, SIDE, 0);
+    ck_assert_int_eq(b.cuda->k->count_objects(b.cuda->dev, got, list, 1, 0, 0), MSXK_E_ARG);
+    for (int i = 0; i < N; i++) {
+        b.cuda->k->release(b.cuda->dev, maps[i]);
+        b.cuda->k->release(b.cuda->dev, there[i]);
+    }
+    backends_close(&b);
+}
+END_TEST
+
 static Suite *suite(void) {
     Suite *s = suite_create("cuda: layout");
     TCase *t = tcase_create("ops");
@@ -206,6 +291,7 @@ static Suite *suite(void) {
     tcase_add_test(t, low_neighbourhoods_match);
     tcase_add_test(t, resampling_has_the_bits_of_the_cpu);
     tcase_add_test(t, masks_and_counts_match);
+    tcase_add_loop_test(t, objects_are_counted_as_their_masks_would_be, 0, 2);
     suite_add_tcase(s, t);
     return s;
 }

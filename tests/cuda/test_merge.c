@@ -89,6 +89,22 @@ static void compare_ties(backends *b, models *m, double part) {
     free(expected), free(got);
 }
 
+/* In one call, as the CPU in two. */
+static void compare_top(backends *b, models *m, double part) {
+    int64_t n = m->n, k = (int64_t)(part * (double)n), kept[MODELS - 1];
+    float threshold[MODELS - 1], *expected = random_floats(n, 9), *y = floats_on(b->cuda, NULL, n);
+    if (k < 1) k = 1;
+    for (int i = 0; i < MODELS - 1; i++)
+        RUN(b->cpu, select_threshold, m->x[0], m->x[i + 1], n, k, threshold + i, kept + i);
+    RUN(b->cpu, merge_ties, expected, m->x[0], (const float *const *)m->x + 1, threshold, kept,
+        MODELS - 1, 0.8, n);
+    RUN(b->cuda, merge_ties_top, y, m->there[0], (const float *const *)m->there + 1, MODELS - 1, k,
+        0.8, n);
+    float *got = take_floats(b->cuda, y, n);
+    check_same("ties at once", got, expected, n);
+    free(expected), free(got);
+}
+
 START_TEST(ties_keeps_the_same_elements) {
     static const double parts[] = {0, 0.2, 0.5, 0.77, 1};
     backends b = backends_open(MSX_PRECISION_FP32);
@@ -99,7 +115,10 @@ START_TEST(ties_keeps_the_same_elements) {
             b.cuda->k->release(b.cuda->dev, m.there[k]);
             m.there[k] = floats_on(b.cuda, m.x[k], m.n);
         }
-        for (int i = 0; i < 5; i++) compare_ties(&b, &m, parts[i]);
+        for (int i = 0; i < 5; i++) {
+            compare_ties(&b, &m, parts[i]);
+            compare_top(&b, &m, parts[i]);
+        }
         discard(&b, &m);
     }
     float threshold;
@@ -109,6 +128,9 @@ START_TEST(ties_keeps_the_same_elements) {
     ck_assert_int_eq(b.cuda->k->select_threshold(b.cuda->dev, NULL, NULL, 5, 0, &threshold, &kept),
                      MSXK_E_ARG);
     RUN(b.cuda, merge_ties, NULL, NULL, NULL, NULL, NULL, 0, 1, 0);
+    RUN(b.cuda, merge_ties_top, NULL, NULL, NULL, 0, 0, 1, 0);
+    ck_assert_int_eq(b.cuda->k->merge_ties_top(b.cuda->dev, NULL, NULL, NULL, 0, 6, 1, 5),
+                     MSXK_E_ARG);
     backends_close(&b);
 }
 END_TEST

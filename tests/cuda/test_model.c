@@ -2,8 +2,12 @@
 /* The whole network on a CUDA device: the golden vectors of the reference implementation in float32, and
  * how far tf32, fp16 and bf16 are from it. */
 #include "backends.h"
+#include "model/golden.h"
 #include "model/network.h"
+#include "model/results.h"
 #include "model/sessions.h"
+
+#include <pthread.h>
 
 /* The models of a golden folder on a CUDA device. */
 static golden open_golden(const char *name, msx_precision precision, msx_preset preset) {
@@ -232,6 +236,44 @@ START_TEST(a_budget_bounds_what_models_take) {
 }
 END_TEST
 
+/* What a prediction says is the same whether its logits stay on the device or find no room there. */
+START_TEST(logits_may_stay_on_the_device) {
+    golden g = open_golden("a", MSX_PRECISION_FP32, _i ? MSX_PRESET_MEDSAM : MSX_PRESET_SAM);
+    msx_embedding *e = golden_encode_input(&g, "");
+    msx_prompts *prompts = boxes_of(&g, "boxes", false);
+    msx_prediction *p[2];
+    msx_image *mask[2];
+    int64_t now, most;
+    test_ok(g.ctx, msx_model_predict(&p[0], g.model, e, prompts));
+    ck_assert_ptr_nonnull(p[0]->there);
+    ck_assert_ptr_null(p[0]->logits);
+    test_ok(g.ctx, msx_device_usage(g.device, &now, &most));
+    test_ok(g.ctx, msx_device_set_budget(g.device, now));
+    test_ok(g.ctx, msx_model_predict(&p[1], g.model, e, prompts));
+    ck_assert_ptr_null(p[1]->there);
+    test_ok(g.ctx, msx_device_set_budget(g.device, 0));
+    int64_t n = p[0]->masks * p[0]->side * p[0]->side, count = msx_prompts_count(prompts);
+    ck_assert_int_gt(count, 1);
+    for (int64_t i = count - 1; i >= 0; i--) {
+        for (int k = 0; k < 2; k++)
+            test_ok(g.ctx, msx_prediction_mask(&mask[k], p[k], i, (int)(i % p[0]->masks)));
+        ck_assert_int_eq(memcmp(msx_image_data(mask[0]), msx_image_data(mask[1]),
+                                (size_t)(msx_image_width(mask[0]) * msx_image_height(mask[0]))),
+                         0);
+        check_same("logits", msx_prediction_logits(p[0], i), msx_prediction_logits(p[1], i), n);
+        check_same("iou", msx_prediction_iou(p[0], i), msx_prediction_iou(p[1], i), p[0]->masks);
+        msx_image_free(mask[0]);
+        msx_image_free(mask[1]);
+    }
+    ck_assert_ptr_null(msx_prediction_logits(p[0], count));
+    msx_prediction_free(p[0]);
+    msx_prediction_free(p[1]);
+    msx_prompts_free(prompts);
+    msx_embedding_free(e);
+    golden_close(&g);
+}
+END_TEST
+
 /* Two handles on two devices do not know of each other. */
 START_TEST(two_handles_work_side_by_side) {
     golden a = open_golden("a", MSX_PRECISION_FP32, MSX_PRESET_SAM);
@@ -255,6 +297,67 @@ START_TEST(threads_on_one_gpu_give_the_bits_of_one) {
 }
 END_TEST
 
+/* A thread with a stream of its own: what it encodes and decodes, round after round. */
+typedef struct stream {
+    golden g;
+    float *input, *logits;
+    int64_t n;
+    bool good;
+} stream;
+
+static void *run_stream(void *payload) {
+    enum { ROUNDS = 4 };
+    stream *s = payload;
+    int64_t side = s->g.model->image_size, sizes[4] = {side, side, side, side};
+    s->good = true;
+    for (int round = 0; round < ROUNDS && s->good; round++) {
+        msx_embedding *e = NULL;
+        msx_prompts *prompts = NULL;
+        msx_prediction *p = NULL;
+        s->good = msx_model_encode_input(&e, s->g.model, s->input, sizes, 1) == MSX_OK &&
+                  msx_prompts_create(&prompts, s->g.ctx) == MSX_OK &&
+                  msx_prompts_begin(prompts, 0) == MSX_OK &&
+                  msx_prompts_box(prompts, 10, 20, 70, 60) == MSX_OK &&
+                  msx_model_predict(&p, s->g.model, e, prompts) == MSX_OK;
+        size_t bytes = (size_t)s->n * sizeof *s->logits;
+        if (s->good && round) s->good = !memcmp(s->logits, msx_prediction_logits(p, 0), bytes);
+        if (s->good) memcpy(s->logits, msx_prediction_logits(p, 0), bytes);
+        msx_prediction_free(p);
+        msx_prompts_free(prompts);
+        msx_embedding_free(e);
+    }
+    return NULL;
+}
+
+/* Handles of one GPU in two threads: every round has the bits of the first, and those of one thread
+ * alone. */
+START_TEST(two_streams_of_one_gpu_run_at_once) {
+    enum { THREADS = 2 };
+    stream streams[THREADS + 1] = {{.n = 0}};
+    for (int i = 0; i <= THREADS; i++) {
+        stream *s = streams + i;
+        int64_t pixels;
+        s->g = open_golden("a", MSX_PRECISION_FP16, MSX_PRESET_SAM);
+        s->input = test_tensor(s->g.vectors, "input", &pixels);
+        s->n = s->g.model->masks * 16 * s->g.model->tokens;
+        s->logits = malloc((size_t)s->n * sizeof *s->logits);
+    }
+    run_stream(&streams[THREADS]);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, run_stream, &streams[i]), 0);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i <= THREADS; i++) {
+        ck_assert(streams[i].good);
+        check_same("logits", streams[i].logits, streams[THREADS].logits, streams[i].n);
+        if (i < THREADS) free(streams[i].logits);
+        free(streams[i].input);
+        golden_close(&streams[i].g);
+    }
+    free(streams[THREADS].logits);
+}
+END_TEST
+
 static Suite *suite(void) {
     Suite *s = suite_create("cuda: model");
     TCase *t = tcase_create("golden");
@@ -262,8 +365,10 @@ static Suite *suite(void) {
     tcase_add_loop_test(t, embeddings_and_logits_match, 0, RUNS);
     tcase_add_test(t, pixels_to_masks_match);
     tcase_add_loop_test(t, batches_and_updates_match, 0, 2);
+    tcase_add_loop_test(t, logits_may_stay_on_the_device, 0, 2);
     tcase_add_test(t, two_handles_work_side_by_side);
     tcase_add_loop_test(t, threads_on_one_gpu_give_the_bits_of_one, 0, 2);
+    tcase_add_test(t, two_streams_of_one_gpu_run_at_once);
     tcase_add_test(t, recorded_calls_follow_their_inputs);
     tcase_add_test(t, a_budget_bounds_what_models_take);
     suite_add_tcase(s, t);

@@ -58,7 +58,13 @@ std::vector<float> fetch(const void *at, const on_cpu_layout *l, int64_t p, bool
 
 bool epilogue_is_offered(uint32_t e) {
     return e == CUBLASLT_EPILOGUE_DEFAULT || e == CUBLASLT_EPILOGUE_RELU ||
-           e == CUBLASLT_EPILOGUE_BIAS || e == CUBLASLT_EPILOGUE_RELU_BIAS;
+           e == CUBLASLT_EPILOGUE_BIAS || e == CUBLASLT_EPILOGUE_RELU_BIAS ||
+           e == CUBLASLT_EPILOGUE_GELU || e == CUBLASLT_EPILOGUE_GELU_BIAS;
+}
+
+// The form that the library has.
+float tanh_gelu(float x) {
+    return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
 }
 
 void multiply(const on_cpu_matmul &d, float scale, float keep, const void *a,
@@ -66,6 +72,7 @@ void multiply(const on_cpu_matmul &d, float scale, float keep, const void *a,
               const on_cpu_layout &lc, void *out, const on_cpu_layout &lout) {
     bool tf32 = d.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     bool relu = d.epilogue & CUBLASLT_EPILOGUE_RELU, bias = d.epilogue & CUBLASLT_EPILOGUE_BIAS;
+    bool gelu = d.epilogue & CUBLASLT_EPILOGUE_GELU;
     uint64_t m = lout.rows, n = lout.cols, k = d.transa ? la.rows : la.cols;
     for (int64_t p = 0; p < lout.batch; p++) {
         std::vector<float> left = fetch(a, &la, p, tf32), right = fetch(b, &lb, p, tf32),
@@ -81,6 +88,7 @@ void multiply(const on_cpu_matmul &d, float scale, float keep, const void *a,
                 if (keep != 0) x += keep * widen(c, lc.type, at);
                 if (bias) x += widen(d.bias, lout.type, (int64_t)i);
                 if (relu && x < 0) x = 0;
+                if (gelu) x = tanh_gelu(x);
                 store(out, lout.type, p * lout.stride + (int64_t)j * lout.ld + (int64_t)i, x);
             }
     }

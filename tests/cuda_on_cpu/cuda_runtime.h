@@ -196,6 +196,28 @@ template <class T, class U> T atomicAdd(T *to, U value) {
     *to = old + (T)value;
     return old;
 }
+template <class T> T atomicMin(T *to, T value) {
+    T old = *to;
+    if (value < old) *to = value;
+    return old;
+}
+template <class T> T atomicMax(T *to, T value) {
+    T old = *to;
+    if (value > old) *to = value;
+    return old;
+}
+static inline double __dmul_rn(double a, double b) {
+    return a * b;
+}
+static inline double __dadd_rn(double a, double b) {
+    return a + b;
+}
+static inline double __dsub_rn(double a, double b) {
+    return a - b;
+}
+static inline double __ddiv_rn(double a, double b) {
+    return a / b;
+}
 static inline float __fmul_rn(float a, float b) {
     return a * b;
 }
@@ -218,11 +240,26 @@ static inline float __uint_as_float(unsigned bits) {
     memcpy(&x, &bits, sizeof x);
     return x;
 }
+static inline long long __double_as_longlong(double x) {
+    long long bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static inline double __longlong_as_double(long long bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 static inline float normcdff(float x) {
     return 0.5f * erfcf(-x * 0.70710678f);
 }
 static inline float rsqrtf(float x) {
     return 1.0f / sqrtf(x);
+}
+static inline void __threadfence(void) {
+}
+template <class T> T __ldcg(const T *p) {
+    return *p;
 }
 template <class T> T __ldg(const T *p) {
     return *p;

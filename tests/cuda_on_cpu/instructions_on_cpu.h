@@ -103,6 +103,10 @@ template <class T> void msxk_mma(float c[4], const uint32_t a[4], uint32_t b0, u
     });
 }
 
+static inline float msxk_exp2(float x) {
+    return exp2f(x);
+}
+
 /* A row that a lane names, and where its four results go. */
 struct matrix_lane {
     const msxk_low *row;

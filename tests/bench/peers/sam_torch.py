@@ -2,7 +2,9 @@
 """SAM's image encoder in PyTorch, for comparison: milliseconds of fp32, of bf16 with scaled-dot-product attention, of the same under
 torch.compile, and of transformers' SamModel where it is installed. Weights are random: they do not change the time.
 
-    sam_torch.py [small]     small: one tiny network on whatever device there is, to try the script"""
+    sam_torch.py [small] [--ours TABLE]
+        small: one tiny network on whatever device there is, to try the script; TABLE: what our benchmark printed
+        on the same machine, to say how many times as fast it is"""
 import statistics
 import sys
 import time
@@ -128,8 +130,28 @@ def transformers_form(shape, grid, device):
     yield "transformers bf16", SamVisionEncoder(config).to(device, torch.bfloat16).eval(), torch.bfloat16
 
 
+def read_ours(path):
+    """{(network, batch): ms per image in fp16} of our table."""
+    rows = [line.split() for line in open(path)]
+    return {(r[0], int(r[2])): float(r[3]) for r in rows if len(r) == 8 and r[1] == "fp16" and r[2].isdigit()}
+
+
+def compare(ours, theirs):
+    """How many times as fast our fp16 is as the best of their forms, and as the plain one."""
+    print("net    batch   ours ms  best form  times   fp32  times")
+    for (name, batch), ms in ours.items():
+        forms = {form: t for (n, form, b), t in theirs.items() if (n, b) == (name, batch)}
+        if not forms:
+            continue
+        best, plain = min(forms.values()), forms.get("fp32", float("nan"))
+        print(f"{name:6} {batch:5} {ms:9.2f} {best:10.2f} {best / ms:6.2f} {plain:6.1f} {plain / ms:6.1f}")
+
+
 def main():
-    small = sys.argv[1:] == ["small"]
+    arguments = sys.argv[1:]
+    ours = read_ours(arguments[arguments.index("--ours") + 1]) if "--ours" in arguments else {}
+    small = "small" in arguments
+    theirs = {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = {"small": (32, 2, 2, (1,))} if small else NETWORKS
     grid, batches, repeats = (7, (1,), 3) if small else (64, (1, 4, 8, 16), 20)
@@ -147,8 +169,11 @@ def main():
                     except RuntimeError as error:  # out of memory, mostly
                         print(f"{name:6} {form:19} {batch:5}  {str(error).splitlines()[0][:60]}")
                         continue
+                    theirs[name, form, batch] = ms / batch
                     peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0
                     print(f"{name:6} {form:19} {batch:5} {ms / batch:10.2f} {peak:9.0f}", flush=True)
+    if ours:
+        compare(ours, theirs)
 
 
 if __name__ == "__main__":
