@@ -16,16 +16,22 @@ typedef struct searching {
 
 /* ---- setting up ---------------------------------------------------------------------------------- */
 
-/* --device may name several, for the workers in turn; the first is the search's own. */
+/* --device may name several, for the workers in turn, one a device unless --workers says more; the first is
+ * the search's own. */
 static int make_search(searching *s) {
     program *p = s->p;
     const char *devices = option_or(p, "device", "cpu");
-    char first[64];
+    char first[64], workers[24];
+    int n = 1;
+    for (const char *c = devices; (c = strchr(c, ',')); c++) n++;
+    snprintf(workers, sizeof workers, "%d", n);
     snprintf(first, sizeof first, "%.*s", (int)strcspn(devices, ","), devices);
     int code = program_device_named(p, first, &s->device);
     if (!code) code = program_status(p, msx_search_create(&s->search, s->device));
-    if (!code && strchr(devices, ','))
+    if (!code && n > 1)
         code = program_status(p, msx_search_set(s->search, "devices", devices));
+    if (!code && n > 1)
+        code = program_status(p, msx_search_set(s->search, "workers", workers));
     return code;
 }
 

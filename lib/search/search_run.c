@@ -5,6 +5,8 @@
  * flight; their rows stay, and whoever runs next takes them over. */
 #include "search/search_run.h"
 
+#include "model/results.h"
+
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
