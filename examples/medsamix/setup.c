@@ -36,8 +36,13 @@ int setup_device(program *p, msx_device **out) {
 
 static msx_status pass_options(program *p, msx_search *search) {
     const char *devices = option_or(p, "device", "cpu");
-    if (strchr(devices, ',')) {
+    if (strchr(devices, ',')) { /* for the workers in turn: one each, unless --workers says more */
+        char workers[24];
+        int n = 1;
+        for (const char *c = devices; (c = strchr(c, ',')); c++) n++;
+        snprintf(workers, sizeof workers, "%d", n);
         msx_status status = msx_search_set(search, "devices", devices);
+        if (status >= 0) status = msx_search_set(search, "workers", workers);
         if (status < 0) return status;
     }
     for (size_t i = 0; i < sizeof passed_on / sizeof *passed_on; i++) {

@@ -6,6 +6,8 @@
 
 #include <medsamix/search.h>
 
+#include <sqlite3.h>
+
 static const char *const names[] = {"base", "ft0", "ft1"};
 static const char *const files[] = {"golden/merge/base.safetensors",
                                     "golden/merge/finetuned0.safetensors",
@@ -108,9 +110,27 @@ END_TEST
 
 enum { TRIALS = 9, TASKS = 2 };
 
-/* The costs of a short random search on a device with a budget (0: none); returns the most memory that it
- * had in use. */
-static int64_t search_on(const char *device, int64_t budget, double *costs) {
+/* How many workers a store names. */
+static int count_workers(const char *store) {
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    ck_assert_int_eq(sqlite3_open(store, &db), SQLITE_OK);
+    ck_assert_int_eq(
+        sqlite3_prepare_v2(db, "SELECT COUNT(DISTINCT worker) FROM trials", -1, &statement, NULL),
+        SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(statement), SQLITE_ROW);
+    int n = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return n;
+}
+
+/* The costs of a short random search on a device, or the first of several with a worker each, with a budget
+ * (0: none); returns the most memory that it had in use. */
+static int64_t search_on(const char *devices, int64_t budget, double *costs) {
+    char device[32];
+    bool several = strchr(devices, ',') != NULL;
+    snprintf(device, sizeof device, "%.*s", (int)strcspn(devices, ","), devices);
     msx_ctx *ctx = test_ctx();
     char folder[64], store[128];
     msx_device *d;
@@ -131,7 +151,13 @@ static int64_t search_on(const char *device, int64_t budget, double *costs) {
     test_ok(ctx, msx_search_set(s, "seed", "3"));
     test_ok(ctx, msx_search_set(s, "store", store));
     test_ok(ctx, msx_search_set(s, "trials", "9"));
+    test_ok(ctx, msx_search_set(s, "batch", "3"));
+    if (several) {
+        test_ok(ctx, msx_search_set(s, "devices", devices));
+        test_ok(ctx, msx_search_set(s, "workers", "2"));
+    }
     test_ok(ctx, msx_search_run(s));
+    ck_assert_int_eq(count_workers(store), several ? 2 : 1);
     ck_assert_int_eq(msx_search_trials(s), TRIALS);
     for (int64_t i = 0; i < TRIALS; i++)
         memcpy(costs + i * TASKS, msx_search_trial_costs(s, i), TASKS * sizeof *costs);
@@ -165,13 +191,29 @@ START_TEST(a_search_finds_the_same_costs) {
 }
 END_TEST
 
+/* A worker a device, at once: the same trials with the same bits as one worker finds. On a machine of one GPU
+ * both workers have it. */
+START_TEST(two_devices_find_the_costs_of_one) {
+    double one[TRIALS * TASKS], two[TRIALS * TASKS];
+    msx_ctx *ctx = test_ctx();
+    msx_device *second = NULL;
+    bool there = msx_device_open(&second, ctx, "cuda:1") == MSX_OK;
+    msx_device_free(second);
+    msx_ctx_free(ctx);
+    search_on("cuda:0", 0, one);
+    search_on(there ? "cuda:0,cuda:1" : "cuda:0,cuda:0", 0, two);
+    ck_assert_int_eq(memcmp(one, two, sizeof one), 0);
+}
+END_TEST
+
 static Suite *suite(void) {
     Suite *s = suite_create("cuda: search");
     TCase *t = tcase_create("merging");
-    tcase_set_timeout(t, 120);
+    tcase_set_timeout(t, 300);
     tcase_add_test(t, merging_there_has_the_bits_of_the_host);
     tcase_add_test(t, models_that_do_not_fit_are_left_on_the_host);
     tcase_add_test(t, a_search_finds_the_same_costs);
+    tcase_add_test(t, two_devices_find_the_costs_of_one);
     suite_add_tcase(s, t);
     return s;
 }
