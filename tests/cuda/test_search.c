@@ -48,6 +48,10 @@ static const char *const plans[] = {
     "'*': {method: task_arithmetic, scaling: 0.4}, neck: {method: ties, retain: 0.5, scaling: 0.7}",
     "'*': {method: slerp, score: {base: 0.1, ft0: 0.9, ft1: 0.4}}, pos_embed: {method: ties}",
     "neck: {method: nuslerp}, patch_embed: {method: passthrough}",
+    "'*': {method: ties, weight: {ft0: 0.3}}, neck: {method: ties, threshold: 1}",
+    "'*': {method: task_arithmetic, weight: {ft0: 2, ft1: -1}, normalize: 1}",
+    "'encoder.*': {method: linear, normalize: 0, weight: {base: [0, 1], ft0: [{filter: attn, value: "
+    "0.2}]}}",
 };
 enum { PLANS = sizeof plans / sizeof *plans };
 
