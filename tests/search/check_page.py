@@ -75,7 +75,7 @@ STORES = {
 }
 FROM_CORPUS = ["valid_failed_trials_only", "valid_hostile_names", "valid_running", "valid_pauses",
                "valid_no_times", "valid_three_tasks"]
-MOST_BYTES = 1500000
+MOST_BYTES = 1000000
 
 
 def write_page(program, store, page):
