@@ -66,25 +66,4 @@ void msxk_cpu_epilogue(const msx_kdev *dev, float *x, int64_t ld, int64_t rows, 
 void msxk_cpu_round(const msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
 void msxk_cpu_widen(const msx_kdev *dev, float *y, const msxk_low *x, int64_t n);
 
-/* One block of queries of one head against all its keys: softmax(scale * q k^T + bias) v. */
-typedef struct msxk_cpu_block {
-    int64_t queries, keys, dim;
-    const float *q, *k, *v; /* (queries, dim), (keys, dim), (keys, dim) */
-    int64_t ldq, ldk, ldv;
-    float scale;
-    /* Keys on a grid of this width get bias_h[query, ky] + bias_w[query, kx], both (queries, side);
-     * 0: no bias. */
-    int64_t side;
-    const float *bias_h, *bias_w;
-    float *out; /* (queries, dim) */
-    int64_t ldo;
-} msxk_cpu_block;
-
-#define MSXK_CPU_QUERIES 128 /* queries of a block, at most */
-
-/* Floats of scratch that a block needs. */
-int64_t msxk_cpu_block_floats(int64_t keys, int64_t dim, int64_t side);
-/* One thread; call msxk_cpu_single_blas() before. */
-void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_block *b, float *scratch);
-
 #endif
