@@ -41,6 +41,11 @@ MSXK_VARIANTS(void, norm_rows,
                float eps),
               (y, x, w, b, rows, cols, eps));
 
+void msxk_cpu_norm_rows(const msx_kdev *dev, float *y, const float *x, const float *w,
+                        const float *b, int64_t rows, int64_t cols, float eps) {
+    norm_rows_on[dev->path](y, x, w, b, rows, cols, eps);
+}
+
 int msxk_cpu_layer_norm_low(msx_kdev *dev, msxk_low *y, const float *x, const float *w,
                             const float *b, int64_t rows, int64_t cols, float eps, int act) {
     if (rows <= 0 || cols <= 0) return MSXK_OK;

@@ -23,9 +23,11 @@ int msxk_cpu_narrow(msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
 int msxk_cpu_gemm_low(msx_kdev *dev, const msxk_gemm *g);
 int msxk_cpu_attention_low(msx_kdev *dev, const msxk_attention *a);
 
-/* attention.c, cross.c */
+/* attention.c, cross.c, two_way.c, upscale.c */
 int msxk_cpu_attention(msx_kdev *dev, const msxk_attention *a);
 int msxk_cpu_cross(msx_kdev *dev, const msxk_cross *c);
+int msxk_cpu_two_way(msx_kdev *dev, const msxk_two_way *t);
+int msxk_cpu_masks(msx_kdev *dev, const msxk_masks *m);
 
 /* layout.c */
 int msxk_cpu_patchify_low(msx_kdev *dev, msxk_low *rows, const float *image, int64_t batch,
@@ -61,6 +63,10 @@ int msxk_cpu_overlap(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
  * residual (rows, cols; leading dimension ldr) may be NULL. One thread. */
 void msxk_cpu_epilogue(const msx_kdev *dev, float *x, int64_t ld, int64_t rows, int64_t cols,
                        const float *bias, int act, const float *residual, int64_t ldr);
+
+/* layer_norm without an activation; one thread. */
+void msxk_cpu_norm_rows(const msx_kdev *dev, float *y, const float *x, const float *w,
+                        const float *b, int64_t rows, int64_t cols, float eps);
 
 /* Rows of bfloat16, the low format of this backend, from and to float; one thread. */
 void msxk_cpu_round(const msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
