@@ -85,7 +85,7 @@ typedef struct msxk_attention {
 } msxk_attention;
 
 /* Decoder attention, `batch` problems: q (tq, H*d), k and v (tk, H*d), out (tq, H*d).
- * scale multiplies q.k. Problem p uses q + p*stride_q, ... ; a stride of 0 shares an operand. */
+ * scale, which is positive, multiplies q.k. Problem p uses q + p*stride_q, ... ; a stride of 0 shares an operand. */
 typedef struct msxk_cross {
     int64_t batch, tq, tk, heads, dim;
     float scale;
@@ -155,6 +155,41 @@ typedef struct msxk_square {
     double low, high;
     int zero, truncate, full;
 } msxk_square;
+
+/* The image's side of the two-way decoder in one sweep over its n tokens, for `batch` prompts of T tokens,
+ * with the projections of every head absorbed into the prompt's side (a token and head has a vector as wide
+ * as the image's tokens). Index (t,h) is t*heads + h. For every image token i:
+ *   weights  w[t,h] = softmax over t of ((key[i] + position[i]) . a[t,h] + c[t,h])
+ *   updated[i] = norm(key[i] + bias + sum over (t,h) of w[t,h] u[t,h])
+ * and then, over all of them,
+ *   s[i,t,h] = softmax over i of (updated[i] + position[i]) . q[t,h]
+ *   out[t,h] = sum over i of s[i,t,h] updated[i]
+ * a, u, q and out (batch, T*heads, dim), c (batch, T*heads), position (n, dim) and the norm's vectors
+ * shared. Problem p reads key + p*stride_key (0: shared), which may be `updated` (batch, n, dim). */
+typedef struct msxk_two_way {
+    int64_t batch, n, tokens, heads, dim;
+    const float *key;
+    int64_t stride_key;
+    const float *position;
+    const float *a, *c, *u, *bias;
+    const float *norm_w, *norm_b;
+    float eps;
+    float *updated;
+    const float *q;
+    float *out;
+} msxk_two_way;
+
+/* Masks from the image's tokens: two transposed 2x2 convolutions of stride 2 with a norm and GELU between
+ * them and GELU behind, then the product with one vector per mask. key (batch, g*g, dim); rows of w1
+ * (4*half, dim) and w2 (4*quarter, half) are (ky, kx, c), b1 and b2 one per c, the norm's vectors (half);
+ * vectors (batch, masks, quarter) -> logits (batch, masks, 4g, 4g). */
+typedef struct msxk_masks {
+    int64_t batch, grid, dim, half, quarter, masks;
+    const float *key, *w1, *b1, *norm_w, *norm_b;
+    float eps;
+    const float *w2, *b2, *vectors;
+    float *logits;
+} msxk_masks;
 
 typedef struct msx_kernels {
     size_t struct_size;
@@ -227,6 +262,9 @@ typedef struct msx_kernels {
     int (*transpose)(msx_kdev *dev, float *y, const float *x, int64_t batch, int64_t rows,
                      int64_t cols);
     int (*cross)(msx_kdev *dev, const msxk_cross *c);
+    /* Both or none; a backend without them (NULL) is given the steps that they fuse, one by one. */
+    int (*two_way)(msx_kdev *dev, const msxk_two_way *t);
+    int (*masks)(msx_kdev *dev, const msxk_masks *m);
     /* y (P,n) = x[index[p]] (n) + add, add (n) shared or (P,n) when add_per_prompt; index is host
      * memory */
     int (*gather_add)(msx_kdev *dev, float *y, const float *x, const int64_t *index,

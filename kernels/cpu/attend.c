@@ -1,104 +1,182 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One block of queries against all keys of a head, without their score matrix: keys are taken in
- * tiles, each row keeps its running maximum and sum (online softmax; Milakov and Gimelshein 2018, Rabe
- * and Staats 2021), and what was accumulated is rescaled when the maximum grows.
+ * A block of queries against all keys of a head: keys are taken in tiles, each query keeps its running
+ * maximum and sum (online softmax; Milakov and Gimelshein 2018, Rabe and Staats 2021), and what was
+ * accumulated is rescaled when the maximum grows.
+ *
+ * The queries of a tile of keys go in strips of a register tile's height, so that their scores, from
+ * the bias that products are added to until the weights meet the values, stay in the first-level cache.
  */
+#include "kernels/cpu/attend.h"
+
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/vecmath.h"
 
-#include <cblas.h>
 #include <math.h>
 
-#define TILE_KEYS 512 /* with 128 queries a tile of scores is 256 KB: half of a usual L2 cache */
+#define TILE_KEYS 256              /* a multiple of every panel's columns and of 2 */
+#define LD_SCORES (TILE_KEYS + 16) /* no multiple of what the cache's sets repeat after */
+#define LD_LOW    (LD_SCORES / 2)
 
-/* Keys of a tile: whole rows of the key grid where there is one. */
-static int64_t tile_keys(int64_t keys, int64_t side) {
-    int64_t n = TILE_KEYS;
-    if (side) n = side > TILE_KEYS ? side : TILE_KEYS / side * side;
-    return n < keys ? n : keys;
+static int64_t padded_dim(const msxk_cpu_head *h) {
+    return (h->dim + h->t->cols - 1) / h->t->cols * h->t->cols;
 }
 
-int64_t msxk_cpu_block_floats(int64_t keys, int64_t dim, int64_t side) {
-    return MSXK_CPU_QUERIES * (msxk_cpu_area(tile_keys(keys, side)) + msxk_cpu_area(dim) + 2);
+static int64_t key_floats(const msxk_cpu_head *h) {
+    return msxk_cpu_area(msxk_panel_words(h->t, h->keys, msxk_cpu_words(h, h->dim)));
 }
 
-MSXK_INLINE float row_max(const float *x, int64_t n, float start) {
-    float lanes[MSXK_LANES];
-    for (int l = 0; l < MSXK_LANES; l++) lanes[l] = start;
+int64_t msxk_cpu_head_floats(const msxk_cpu_head *h) {
+    return key_floats(h) + msxk_panel_words(h->t, h->dim, msxk_cpu_words(h, h->keys));
+}
+
+void msxk_cpu_head_pack(msxk_cpu_head *h, float *panels, const void *k, int64_t ldk, const void *v,
+                        int64_t ldv) {
+    float *values = panels + key_floats(h);
+    h->k = panels;
+    h->v = values;
+    if (!h->low) {
+        msxk_pack_rows(h->t, panels, k, ldk, h->keys, h->dim);
+        msxk_pack_columns(h->t, values, v, ldv, h->dim, h->keys);
+        return;
+    }
+    if (h->dim % 2 == 0 && ldk % 2 == 0 && (uintptr_t)k % 4 == 0)
+        msxk_pack_rows(h->t, panels, k, ldk / 2, h->keys, h->dim / 2);
+    else
+        msxk_pack_pairs(h->t, panels, k, 1, ldk, h->keys, h->dim);
+    msxk_pack_pairs(h->t, values, v, ldv, 1, h->dim, h->keys);
+}
+
+int64_t msxk_cpu_attend_floats(const msxk_cpu_head *h) {
+    return MSXK_MOST_ROWS * (LD_SCORES + LD_LOW) + MSXK_CPU_QUERIES * (padded_dim(h) + 2);
+}
+
+/* The bias of queries [row, row + rows) and keys [first, first + n). Rows of the key grid are written in
+ * whole vectors; what a vector has too much, the next row or nobody reads. */
+MSXK_INLINE void begin(float *scores, const msxk_cpu_queries *q, int64_t row, int64_t rows,
+                       int64_t first, int64_t n) {
+    int64_t ld = msxk_cpu_area(q->side);
+    for (int64_t r = row; r < row + rows; r++, scores += LD_SCORES) {
+        const float *h = q->bias_h + r * ld + first / q->side, *w = q->bias_w + r * ld;
+        int64_t from = first % q->side, done = 0;
+        for (; done < n; h++, from = 0) {
+            int64_t cols = q->side - from < n - done ? q->side - from : n - done;
+            float *to = scores + done, add = *h;
+            for (int64_t x = 0; x < cols; x += MSXK_LANES)
+                for (int l = 0; l < MSXK_LANES; l++) to[x + l] = add + w[from + x + l];
+            done += cols;
+        }
+    }
+}
+MSXK_VARIANTS(void, begin,
+              (float *scores, const msxk_cpu_queries *q, int64_t row, int64_t rows, int64_t first,
+               int64_t n),
+              (scores, q, row, rows, first, n));
+
+/* More lanes than a compiler unrolls: what it unrolls before vectorising stays scalar. */
+#define MAX_LANES (4 * MSXK_LANES)
+
+MSXK_INLINE float row_max(const float *x, int64_t n) {
+    float lanes[MAX_LANES];
+    for (int l = 0; l < MAX_LANES; l++) lanes[l] = -INFINITY;
     int64_t i = 0;
-    for (; i + MSXK_LANES <= n; i += MSXK_LANES)
-        for (int l = 0; l < MSXK_LANES; l++) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-    for (; i < n; i++) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+    for (; i + MAX_LANES <= n; i += MAX_LANES)
+        for (int l = 0; l < MAX_LANES; l++) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+    for (int l = 0; i < n; i++, l++) lanes[l] = x[i] > lanes[l] ? x[i] : lanes[l];
+    for (int half = MAX_LANES / 2; half >= MSXK_LANES; half /= 2)
+        for (int l = 0; l < half; l++)
+            lanes[l] = lanes[l + half] > lanes[l] ? lanes[l + half] : lanes[l];
     float m = lanes[0];
     for (int l = 1; l < MSXK_LANES; l++) m = lanes[l] > m ? lanes[l] : m;
     return m;
 }
 
-/* x = e^(x - max); returns the sum */
-MSXK_INLINE float row_exp(float *x, int64_t n, float max) {
+/* x = e^(scale * x - max); returns the sum */
+MSXK_INLINE float row_exp(float *x, int64_t n, float scale, float max) {
     float lanes[MSXK_LANES] = {0};
     int64_t i = 0;
     for (; i + MSXK_LANES <= n; i += MSXK_LANES)
         for (int l = 0; l < MSXK_LANES; l++) {
-            x[i + l] = msxk_exp(x[i + l] - max);
+            x[i + l] = msxk_exp(x[i + l] * scale - max);
             lanes[l] += x[i + l];
         }
     for (int l = 0; i < n; i++, l++) {
-        x[i] = msxk_exp(x[i] - max);
+        x[i] = msxk_exp(x[i] * scale - max);
         lanes[l] += x[i];
     }
-    float sum = 0;
-    for (int l = 0; l < MSXK_LANES; l++) sum += lanes[l];
-    return sum;
+    return msxk_sum_lanes(lanes);
 }
 
-/* Scores (queries, ld) of keys [first, first + n) become weights; the rows' maxima and sums and what
- * was accumulated so far (queries, dim) are brought up to date. */
-MSXK_INLINE void soften(const msxk_cpu_block *b, int64_t first, int64_t n, float *scores,
-                        int64_t ld, float *acc, float *max, float *sum) {
-    for (int64_t q = 0; q < b->queries; q++) {
-        float *row = scores + q * ld;
-        for (int64_t y = 0; b->side && y < n / b->side; y++) {
-            float *line = row + y * b->side, h = b->bias_h[q * b->side + first / b->side + y];
-            const float *w = b->bias_w + q * b->side;
-            for (int64_t x = 0; x < b->side; x++) line[x] += h + w[x];
+/* Scores (rows, n) become weights; the rows' maxima and sums and what was accumulated so far (rows, dim)
+ * are brought up to date. */
+MSXK_INLINE void soften(float *scores, int64_t rows, int64_t n, float scale, int started,
+                        float *acc, int64_t ld, int64_t dim, float *max, float *sum) {
+    for (int64_t r = 0; r < rows; r++, scores += LD_SCORES, acc += ld) {
+        float most = row_max(scores, n) * scale;
+        if (started && max[r] > most) most = max[r];
+        float total = row_exp(scores, n, scale, most);
+        if (started) {
+            float shrink = msxk_exp(max[r] - most);
+            total += sum[r] * shrink;
+            for (int64_t c = 0; c < dim; c++) acc[c] *= shrink;
         }
-        float old = max[q], now = row_max(row, n, old);
-        float total = row_exp(row, n, now);
-        max[q] = now;
-        if (first == 0) {
-            sum[q] = total;
-            continue;
-        }
-        float shrink = msxk_exp(old - now), *out = acc + q * b->dim;
-        sum[q] = sum[q] * shrink + total;
-        for (int64_t c = 0; c < b->dim; c++) out[c] *= shrink;
+        max[r] = most;
+        sum[r] = total;
     }
 }
 MSXK_VARIANTS(void, soften,
-              (const msxk_cpu_block *b, int64_t first, int64_t n, float *scores, int64_t ld,
-               float *acc, float *max, float *sum),
-              (b, first, n, scores, ld, acc, max, sum));
+              (float *scores, int64_t rows, int64_t n, float scale, int started, float *acc,
+               int64_t ld, int64_t dim, float *max, float *sum),
+              (scores, rows, n, scale, started, acc, ld, dim, max, sum));
 
-void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_block *b, float *scratch) {
-    int64_t tile = tile_keys(b->keys, b->side), ld = msxk_cpu_area(tile);
-    float *scores = scratch, *acc = scores + MSXK_CPU_QUERIES * ld;
-    float *max = acc + MSXK_CPU_QUERIES * msxk_cpu_area(b->dim), *sum = max + MSXK_CPU_QUERIES;
-    for (int64_t q = 0; q < b->queries; q++) max[q] = -INFINITY;
-    blasint m = (blasint)b->queries, d = (blasint)b->dim;
-    for (int64_t first = 0; first < b->keys; first += tile) {
-        int64_t n = b->keys - first < tile ? b->keys - first : tile;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, (blasint)n, d, b->scale, b->q,
-                    (blasint)b->ldq, b->k + first * b->ldk, (blasint)b->ldk, 0.0f, scores,
-                    (blasint)ld);
-        soften_on[dev->path](b, first, n, scores, ld, acc, max, sum);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, d, (blasint)n, 1.0f, scores,
-                    (blasint)ld, b->v + first * b->ldv, (blasint)b->ldv, first ? 1.0f : 0.0f, acc,
-                    d);
+/* Weights (rows, n) as pairs of bfloat16; the partner of an odd last one is zero. */
+static void pair_up(const msx_kdev *dev, float *pairs, const float *weights, int64_t rows,
+                    int64_t n) {
+    for (int64_t r = 0; r < rows; r++) {
+        msxk_low *to = (msxk_low *)(void *)(pairs + r * LD_LOW);
+        msxk_cpu_round(dev, to, weights + r * LD_SCORES, n);
+        if (n % 2) to[n] = 0;
     }
-    for (int64_t q = 0; q < b->queries; q++) {
-        float inverse = 1.0f / sum[q];
-        for (int64_t c = 0; c < b->dim; c++) b->out[q * b->ldo + c] = acc[q * b->dim + c] * inverse;
+}
+
+/* Queries [row, row + rows) against keys [first, first + n). */
+static void run_strip(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cpu_queries *q,
+                      int64_t row, int64_t rows, int64_t first, int64_t n, float *scores,
+                      float *acc, float *max, float *sum) {
+    int64_t cols = h->t->cols, channels = msxk_cpu_words(h, h->dim), ld = padded_dim(h);
+    int64_t words = msxk_cpu_words(h, n), start = msxk_cpu_words(h, first);
+    float *pairs = scores + MSXK_MOST_ROWS * LD_SCORES;
+    msxk_tile_fn tile = h->t->fn[rows];
+    acc += row * ld;
+    if (q->side) begin_on[dev->path](scores, q, row, rows, first, n);
+    for (int64_t key = 0; key < n; key += cols)
+        tile(channels, q->q + row * q->ldq, q->ldq, h->k + (first + key) * channels, scores + key,
+             LD_SCORES, q->side != 0);
+    soften_on[dev->path](scores, rows, n, q->scale, first > 0, acc, ld, h->dim, max + row,
+                         sum + row);
+    if (h->low) pair_up(dev, pairs, scores, rows, n);
+    for (int64_t c = 0; c < h->dim; c += cols)
+        tile(words, h->low ? pairs : scores, h->low ? LD_LOW : LD_SCORES,
+             h->v + c * msxk_cpu_words(h, h->keys) + start * cols, acc + c, ld, first > 0);
+}
+
+void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cpu_queries *q,
+                     float *scratch) {
+    int64_t ld = padded_dim(h), strips = (q->n + h->t->rows - 1) / h->t->rows;
+    float *scores = scratch, *acc = scores + MSXK_MOST_ROWS * (LD_SCORES + LD_LOW);
+    float *max = acc + MSXK_CPU_QUERIES * ld, *sum = max + MSXK_CPU_QUERIES;
+    for (int64_t first = 0; first < h->keys; first += TILE_KEYS)
+        for (int64_t s = 0; s < strips; s++) {
+            int64_t row = q->n * s / strips, rows = q->n * (s + 1) / strips - row;
+            run_strip(dev, h, q, row, rows, first, msxk_cpu_min(TILE_KEYS, h->keys - first), scores,
+                      acc, max, sum);
+        }
+    for (int64_t r = 0; r < q->n; r++) {
+        float inverse = 1.0f / sum[r], *row = acc + r * ld;
+        for (int64_t c = 0; c < h->dim; c++) row[c] *= inverse;
+        if (h->low)
+            msxk_cpu_round(dev, (msxk_low *)(void *)q->out + r * q->ldo, row, h->dim);
+        else
+            memcpy(q->out + r * q->ldo, row, (size_t)h->dim * sizeof *row);
     }
 }

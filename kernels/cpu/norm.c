@@ -8,21 +8,13 @@
 #define CHUNK_ROWS   32
 #define SERIAL_ITEMS (1 << 15)
 
-/* The lanes added up in a fixed tree. */
-MSXK_INLINE float sum_lanes(const float lanes[MSXK_LANES]) {
-    float half[MSXK_LANES / 2];
-    for (int i = 0; i < 8; i++) half[i] = lanes[i] + lanes[i + 8];
-    for (int i = 0; i < 4; i++) half[i] += half[i + 4];
-    return (half[0] + half[2]) + (half[1] + half[3]);
-}
-
 MSXK_INLINE float row_sum(const float *x, int64_t n) {
     float lanes[MSXK_LANES] = {0};
     int64_t i = 0;
     for (; i + MSXK_LANES <= n; i += MSXK_LANES)
         for (int l = 0; l < MSXK_LANES; l++) lanes[l] += x[i + l];
     for (int l = 0; i < n; i++, l++) lanes[l] += x[i];
-    return sum_lanes(lanes);
+    return msxk_sum_lanes(lanes);
 }
 
 MSXK_INLINE float row_squares(const float *x, float mean, int64_t n) {
@@ -31,7 +23,7 @@ MSXK_INLINE float row_squares(const float *x, float mean, int64_t n) {
     for (; i + MSXK_LANES <= n; i += MSXK_LANES)
         for (int l = 0; l < MSXK_LANES; l++) lanes[l] += (x[i + l] - mean) * (x[i + l] - mean);
     for (int l = 0; i < n; i++, l++) lanes[l] += (x[i] - mean) * (x[i] - mean);
-    return sum_lanes(lanes);
+    return msxk_sum_lanes(lanes);
 }
 
 /* y, x (rows, cols) */
@@ -48,6 +40,11 @@ MSXK_VARIANTS(void, norm_rows,
               (float *y, const float *x, const float *w, const float *b, int64_t rows, int64_t cols,
                float eps),
               (y, x, w, b, rows, cols, eps));
+
+void msxk_cpu_norm_rows(const msx_kdev *dev, float *y, const float *x, const float *w,
+                        const float *b, int64_t rows, int64_t cols, float eps) {
+    norm_rows_on[dev->path](y, x, w, b, rows, cols, eps);
+}
 
 int msxk_cpu_layer_norm_low(msx_kdev *dev, msxk_low *y, const float *x, const float *w,
                             const float *b, int64_t rows, int64_t cols, float eps, int act) {

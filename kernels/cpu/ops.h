@@ -23,9 +23,11 @@ int msxk_cpu_narrow(msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
 int msxk_cpu_gemm_low(msx_kdev *dev, const msxk_gemm *g);
 int msxk_cpu_attention_low(msx_kdev *dev, const msxk_attention *a);
 
-/* attention.c, cross.c */
+/* attention.c, cross.c, two_way.c, upscale.c */
 int msxk_cpu_attention(msx_kdev *dev, const msxk_attention *a);
 int msxk_cpu_cross(msx_kdev *dev, const msxk_cross *c);
+int msxk_cpu_two_way(msx_kdev *dev, const msxk_two_way *t);
+int msxk_cpu_masks(msx_kdev *dev, const msxk_masks *m);
 
 /* layout.c */
 int msxk_cpu_patchify_low(msx_kdev *dev, msxk_low *rows, const float *image, int64_t batch,
@@ -62,29 +64,12 @@ int msxk_cpu_overlap(msx_kdev *dev, int64_t counts[4], const uint8_t *reference,
 void msxk_cpu_epilogue(const msx_kdev *dev, float *x, int64_t ld, int64_t rows, int64_t cols,
                        const float *bias, int act, const float *residual, int64_t ldr);
 
+/* layer_norm without an activation; one thread. */
+void msxk_cpu_norm_rows(const msx_kdev *dev, float *y, const float *x, const float *w,
+                        const float *b, int64_t rows, int64_t cols, float eps);
+
 /* Rows of bfloat16, the low format of this backend, from and to float; one thread. */
 void msxk_cpu_round(const msx_kdev *dev, msxk_low *y, const float *x, int64_t n);
 void msxk_cpu_widen(const msx_kdev *dev, float *y, const msxk_low *x, int64_t n);
-
-/* One block of queries of one head against all its keys: softmax(scale * q k^T + bias) v. */
-typedef struct msxk_cpu_block {
-    int64_t queries, keys, dim;
-    const float *q, *k, *v; /* (queries, dim), (keys, dim), (keys, dim) */
-    int64_t ldq, ldk, ldv;
-    float scale;
-    /* Keys on a grid of this width get bias_h[query, ky] + bias_w[query, kx], both (queries, side);
-     * 0: no bias. */
-    int64_t side;
-    const float *bias_h, *bias_w;
-    float *out; /* (queries, dim) */
-    int64_t ldo;
-} msxk_cpu_block;
-
-#define MSXK_CPU_QUERIES 128 /* queries of a block, at most */
-
-/* Floats of scratch that a block needs. */
-int64_t msxk_cpu_block_floats(int64_t keys, int64_t dim, int64_t side);
-/* One thread; call msxk_cpu_single_blas() before. */
-void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_block *b, float *scratch);
 
 #endif

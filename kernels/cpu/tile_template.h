@@ -4,6 +4,9 @@
  * VEC_ADD_PRODUCT(sum, a, b). A tile is two vectors wide. */
 #include "kernels/cpu/tiles.h"
 
+/* Rows of B that are asked for before they are needed: a panel streams through the first-level cache. */
+#define AHEAD 8
+
 TILE_FOR MSXK_INLINE void tile(int rows, int64_t k, const msxk_word *a, int64_t lda,
                                const msxk_word *b, float *c, int64_t ldc, int accumulate) {
     VEC left[TILE_ROWS], right[TILE_ROWS];
@@ -13,6 +16,8 @@ TILE_FOR MSXK_INLINE void tile(int rows, int64_t k, const msxk_word *a, int64_t 
         right[i] = accumulate ? VEC_LOAD(c + i * ldc + VEC_FLOATS) : VEC_ZERO();
     }
     for (int64_t p = 0; p < k; p++, b += 2 * VEC_FLOATS) {
+        __builtin_prefetch(b + AHEAD * 2 * VEC_FLOATS);
+        __builtin_prefetch(b + AHEAD * 2 * VEC_FLOATS + VEC_FLOATS);
         VEC b0 = VEC_LOAD(b), b1 = VEC_LOAD(b + VEC_FLOATS);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {

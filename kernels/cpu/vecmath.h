@@ -12,6 +12,14 @@
  * additions, and with it every bit, is the same everywhere. */
 #define MSXK_LANES 16
 
+/* The lanes added up in a fixed tree. */
+MSXK_INLINE float msxk_sum_lanes(const float lanes[MSXK_LANES]) {
+    float half[MSXK_LANES / 2];
+    for (int i = 0; i < 8; i++) half[i] = lanes[i] + lanes[i + 8];
+    for (int i = 0; i < 4; i++) half[i] += half[i + 4];
+    return (half[0] + half[2]) + (half[1] + half[3]);
+}
+
 /* e^x for x in [-87, 88], relative error below 1e-7; smaller x count as -87 (1.6e-38). NaN stays. */
 MSXK_INLINE float msxk_exp(float x) {
     const float to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */

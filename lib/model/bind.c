@@ -48,6 +48,8 @@ static msx__linear linear(binder *b, const char *prefix, bool bias) {
     l.b = bias ? tensor(b, prefix, ".bias", NULL) : NULL;
     l.out = dims[0];
     l.in = dims[1] * dims[2] * dims[3];
+    l.ldy = l.out;
+    l.ldx = l.in;
     return l;
 }
 
@@ -117,6 +119,7 @@ static void bind_encoder(binder *b) {
         l->norm2 = norm_in(b, block, "norm2");
         l->lin1 = linear_in(b, block, "mlp.lin1");
         l->lin2 = linear_in(b, block, "mlp.lin2");
+        l->lin1.ldy = l->lin2.ldx = m->hidden;
     }
     m->neck1 = linear(b, "image_encoder.neck.0", false);
     m->neck_norm1 = norm(b, "image_encoder.neck.1");
@@ -158,7 +161,8 @@ static void bind_decoder(binder *b) {
         const char *prefix =
             i ? "mask_decoder.output_upscaling.3" : "mask_decoder.output_upscaling.0";
         tensor(b, prefix, ".weight", dims);
-        m->upscale[i] = (msx__linear){.out = 4 * dims[1], .in = dims[0]};
+        m->upscale[i] = (msx__linear){
+            .out = 4 * dims[1], .in = dims[0], .ldy = 4 * dims[1], .ldx = dims[0]};
         m->upscale_bias[i] = tensor(b, prefix, ".bias", NULL);
     }
     for (int64_t i = 0; i < m->masks; i++) {

@@ -16,7 +16,7 @@ static int64_t narrow_floats(const msx_model *m) {
     return m->tokens * (m->width > m->channels ? m->width : m->channels);
 }
 static int64_t wide_floats(const msx_model *m) {
-    int64_t widths[] = {3 * m->width, m->mlp, m->patch_embed.in, 9 * m->channels}, most = 0;
+    int64_t widths[] = {3 * m->width, m->hidden, m->patch_embed.in, 9 * m->channels}, most = 0;
     for (int i = 0; i < 4; i++)
         if (widths[i] > most) most = widths[i];
     return m->tokens * most;

@@ -15,6 +15,7 @@
 typedef struct msx__linear {
     const float *w, *b;
     int64_t out, in;
+    int64_t ldy, ldx;      /* distances of the rows of y and x: out and in, but for hidden layers */
     msxk_low *low, *low_b; /* w and b in the device's low format; NULL where they are not used */
 } msx__linear;
 
@@ -61,6 +62,7 @@ struct msx_model {
 
     int64_t image_size, patch, grid, tokens; /* tokens = N */
     int64_t width, depth, heads, mlp;        /* D */
+    int64_t hidden;                          /* distance of rows of the encoder's hidden layers */
     int64_t channels, inner, decoder_mlp;    /* C, I */
     int64_t layers, masks;                   /* M */
 

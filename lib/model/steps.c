@@ -9,17 +9,17 @@ static msxk_gemm linear_gemm(const msx__linear *l, float *y, const float *x, int
         .n = l->out,
         .k = l->in,
         .a = x,
-        .lda = l->in,
+        .lda = l->ldx,
         .w = l->w,
         .ldw = l->in,
         .w_transposed = 1,
         .bias = l->b,
         .c = y,
-        .ldc = l->out,
+        .ldc = l->ldy,
         .alpha = 1.0f,
         .batch = batch,
-        .stride_a = rows * l->in,
-        .stride_c = rows * l->out,
+        .stride_a = rows * l->ldx,
+        .stride_c = rows * l->ldy,
     };
 }
 
