@@ -125,4 +125,9 @@ bench-model: $(B)/bench/bench_model
 	@$<
 	@echo && B=$(B) tests/bench/model_against_torch.sh || [ $$? = 77 ]
 
+#: make bench-workers  a search with one worker, then with two, in turns
+.PHONY: bench-workers
+bench-workers: $(PROGRAM)
+	@B=$(B) tests/bench/workers.sh
+
 -include $(TESTS:%=%.d) $(BENCHES:%=%.d) $(ON_CPU_OBJECTS:.o=.d)

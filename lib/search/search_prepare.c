@@ -11,6 +11,7 @@
 #define NUMBER_TEXT 24
 #define MOST_TRIALS 1000000
 #define MOST_BATCH  1024
+#define STRETCH     64 /* trials that are read at once to learn of one */
 
 /* ---- data and models --------------------------------------------------------------------------- */
 
@@ -302,13 +303,19 @@ static msx_status take_trial(const msx__store_trial *t, void *payload) {
     return msx__search_take_trial(s, t);
 }
 
-/* New trials first: what a running one shows afterwards is not older than they are. */
+/* New trials first: what a running one shows afterwards is not older than they are. Running ones lie
+ * close together, so they are read in stretches. */
 msx_status msx__search_read_trials(msx_search *s) {
     int64_t known = s->n_trials;
     MSX_TRY(msx__store_read_trials(s->store, known, INT64_MAX, take_trial, s));
-    for (int64_t i = 0; i < known && s->n_finished < s->n_trials; i++)
-        if (s->trials[i].state == MSX__STORE_RUNNING)
-            MSX_TRY(msx__store_read_trials(s->store, i, i, take_trial, s));
+    for (int64_t i = 0; i < known && s->n_finished < s->n_trials; i++) {
+        if (s->trials[i].state != MSX__STORE_RUNNING) continue;
+        int64_t last = i;
+        for (int64_t k = i; k < known && k < i + STRETCH; k++)
+            if (s->trials[k].state == MSX__STORE_RUNNING) last = k;
+        MSX_TRY(msx__store_read_trials(s->store, i, last, take_trial, s));
+        i = last;
+    }
     return MSX_OK;
 }
 

@@ -136,6 +136,7 @@ static msx_status execute(msx__sql *db, PGresult **out, const char *sql,
         PQclear(r);
         return status;
     }
+    of(db)->again = false;
     *out = r;
     return MSX_OK;
 }

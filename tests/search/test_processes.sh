@@ -30,6 +30,16 @@ kill_and_restart "$folder/processes.db" || exit 1
 dump "$folder/processes.db" >"$folder/found"
 compare "$folder/expected" "$folder/found"
 
+# in free order no two workers make the same trial, and none is left out
+store=$folder/free.db pids=()
+for i in 1 2 3; do
+    (trials=30; search "$store" --order free) >/dev/null 2>"$folder/errors.$i" &
+    pids+=($!)
+done
+for i in 1 2 3; do wait "${pids[i - 1]}" || { echo "free order: $(cat "$folder/errors.$i")"; exit 1; }; done
+found=$(query "$store" "SELECT count(*), count(DISTINCT hex(x)), count(DISTINCT worker) > 1, max(attempt) FROM trials WHERE state = 'done'")
+[ "$found" = "30|30|1|1" ] || { echo "free order: $found"; exit 1; }
+
 # three threads, asked to stop twice by the two signals, then left alone
 store=$folder/threads.db
 for signal in TERM INT; do
