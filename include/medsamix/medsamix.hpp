@@ -281,6 +281,50 @@ struct model : handle<msx_model, msx_model_free> {
     }
 };
 
+/** A volume slice by slice. */
+struct slices : handle<msx_slices, msx_slices_free> {
+    using handle::handle;
+    static slices load(const context &ctx, const std::string &path, const std::string &rule,
+                       const std::string &scratch, const std::string &axis = "max-spacing") {
+        MSX_HPP_MAKE(
+            slices, ctx,
+            msx_slices_load(&out, ctx, path.c_str(), axis.c_str(), rule.c_str(), scratch.c_str()));
+    }
+};
+
+/** Prompts on the slices of a volume; the calls chain. */
+struct seeds : handle<msx_seeds, msx_seeds_free> {
+    explicit seeds(const context &ctx) : ctx_(&ctx) {
+        msx_seeds *out = nullptr;
+        ctx.check(msx_seeds_create(&out, ctx));
+        reset(out);
+    }
+    seeds &box(int label, int64_t first, int64_t last, double x0, double y0, double x1, double y1) {
+        const double corners[4] = {x0, y0, x1, y1};
+        ctx_->check(msx_seeds_box(get(), label, first, last, corners));
+        return *this;
+    }
+    seeds &point(int label, int64_t slice, double x, double y, bool inside = true) {
+        ctx_->check(msx_seeds_point(get(), label, slice, x, y, inside));
+        return *this;
+    }
+
+  private:
+    const context *ctx_;
+};
+
+/** A segmented volume. */
+struct segmentation : handle<msx_segmentation, msx_segmentation_free> {
+    using handle::handle;
+    static segmentation run(const context &ctx, const model &m, const slices &image, const seeds &s,
+                            const msx_volume_options *options = nullptr) {
+        MSX_HPP_MAKE(segmentation, ctx, msx_segment_volume(&out, m, image, s, options));
+    }
+    void save_labels(const context &ctx, const std::string &path) const {
+        ctx.check(msx_slices_save_labels(msx_segmentation_labels(get()), path.c_str()));
+    }
+};
+
 /** Masks of everything in an image. */
 struct masks : handle<msx_masks, msx_masks_free> {
     using handle::handle;

@@ -70,6 +70,7 @@ from amg_reference import candidates, choose, clear_of, overlap
 from sam_reference import Image, np, open_model, torch
 
 torch.set_grad_enabled(False)
+torch.set_num_threads(1)
 
 
 def decode(runs):
@@ -113,7 +114,7 @@ for side, layers, factor, least in (8, 0, 1, 0), (6, 1, 2, 0), (6, 0, 1, 25):
     near = [overlap(a.box, b.box) for i, a in enumerate(pool) for b in pool[:i]]
     nms = clear_of(near, 0.6, 0.1)
     kept = choose(found, iou, stability, nms, nms, least)
-    done = subprocess.run([program, "generate", "--threads", "2", "-q", "--model", model_path, "--image", "picture.png", "-o", "l.png",
+    done = subprocess.run([program, "generate", "--threads", "1", "-q", "--model", model_path, "--image", "picture.png", "-o", "l.png",
                            "--masks", "m.json", "--points-per-side", str(side), "--crop-n-layers", str(layers),
                            "--crop-n-points-downscale-factor", str(factor), "--pred-iou-thresh", repr(iou),
                            "--stability-score-thresh", repr(stability), "--box-nms-thresh", repr(nms), "--crop-nms-thresh",

@@ -3,8 +3,8 @@
 # medsamix segment on volumes as they come: types, scalings, geometries, broken voxels, wrong labels;
 # what is written is read by nibabel.
 set -u
-/usr/bin/python3 -c "import nibabel, numpy" 2>/dev/null || {
-    echo "nibabel is not installed"
+/usr/bin/python3 -c "import nibabel, numpy, PIL" 2>/dev/null || {
+    echo "python3-nibabel, python3-numpy or python3-pil is not installed"
     exit 77
 }
 folder=$(mktemp -d)
@@ -13,6 +13,7 @@ trap 'rm -rf "$folder"' EXIT
 import json, os, subprocess, sys
 import nibabel as nib
 import numpy as np
+from PIL import Image
 program, model, folder = sys.argv[1:]
 os.chdir(folder)
 rng = np.random.default_rng(3)
@@ -26,7 +27,7 @@ def segment(image, *options, code=0, text=""):
     """Run the program; its JSON, or what it said on stderr."""
     if os.path.exists("mask.nii.gz"):
         os.remove("mask.nii.gz")
-    done = subprocess.run([program, "segment", "--threads", "2", "--model", model, "--image", image, "--json",
+    done = subprocess.run([program, "segment", "--threads", "1", "--model", model, "--image", image, "--json",
                            "-o", "mask.nii.gz", *options], capture_output=True, text=True)
     said = [line for line in done.stderr.splitlines() if "warning" not in line and "/s" not in line]
     if done.returncode != code:
@@ -109,6 +110,64 @@ for name, case in cases.items():
             fail(f"{path}: {np.sum(voxels != want)} voxels differ from those of the first type")
 if not want[:, :, 3].any() or not want[:, :, 4].any():
     fail("nothing was segmented")
+
+# ---- every slice is what it is as an image of its own, along every axis ---------------------------------
+low, high = values.min(), values.max()
+bytes_ = ((values - low) / (high - low) * 255).astype("<u1")
+write("bytes.nii", bytes_, straight)
+marked = np.zeros(SHAPE, "<u1")
+marked[ball] = 1
+write("marked.nii", marked, straight)
+first, last = np.argwhere(ball).min(0), np.argwhere(ball).max(0)
+
+
+def alone(picture, *words):
+    Image.fromarray(picture).save("slice.png")
+    done = subprocess.run([program, "segment", "--threads", "1", "-q", "--model", model, "--image", "slice.png", "-o", "slice_mask.png",
+                           *words], capture_output=True, text=True)
+    if done.returncode:
+        fail(f"slice {words}: {done.stderr}")
+    return np.asarray(Image.open("slice_mask.png"))
+
+
+def numbers(*values_):
+    return ",".join(str(int(v)) for v in values_)
+
+
+for axis, name in enumerate("ijk"):
+    column, row = [a for a in range(3) if a != axis]
+    lines, looked_at = ["slice,x0,y0,x1,y1"], np.zeros(SHAPE, bool)
+    expected = {kind: np.zeros(SHAPE, "<u1") for kind in ("--boxes-from", "--box3d", "--boxes", "--point")}
+    middle = (first + last) // 2
+    for s in range(SHAPE[axis]):
+        at = [slice(None)] * 3
+        at[axis] = s
+        if s % 3 == 1:
+            lines.append(f"{s},2,1,{SHAPE[column] - 2},{SHAPE[row] - 1}")
+        if s % 6 != 1 and axis < 2 and s != middle[axis]:
+            continue  # enough of these
+        looked_at[tuple(at)] = True
+        picture, mark = np.ascontiguousarray(bytes_[tuple(at)].T), marked[tuple(at)].T
+        if mark.any():
+            ys, xs = np.nonzero(mark)
+            tight = numbers(xs.min(), ys.min(), xs.max(), ys.max())
+            expected["--boxes-from"][tuple(at)] = alone(picture, "--box", tight).T
+        if first[axis] <= s <= last[axis]:
+            around = numbers(first[column], first[row], last[column], last[row])
+            expected["--box3d"][tuple(at)] = alone(picture, "--box", around).T
+        if s % 3 == 1:
+            expected["--boxes"][tuple(at)] = alone(picture, "--box", f"2,1,{SHAPE[column] - 2},{SHAPE[row] - 1}").T
+        if s == middle[axis]:
+            expected["--point"][tuple(at)] = alone(picture, "--point", numbers(middle[column], middle[row], 1)).T
+    open("lines.csv", "w").write("\n".join(lines) + "\n")
+    asked = {"--boxes-from": "marked.nii", "--box3d": numbers(*first, *last), "--boxes": "lines.csv",
+             "--point": numbers(*middle, 1)}
+    for kind, value in asked.items():
+        segment("bytes.nii", kind, value, "--slice-axis", name, "--intensity", "none")
+        got = np.asarray(nib.load("mask.nii.gz").dataobj)
+        differ = np.sum((got != expected[kind]) & looked_at)
+        if differ or not (got & looked_at).any():
+            fail(f"{kind} along {name}: {differ} voxels are not those of the slices alone")
 
 # ---- one slice; slices of zeros; voxels that are no numbers -------------------------------------------
 write("single.nii", values[:, :, 3:4].astype("<f4"), straight)

@@ -385,6 +385,49 @@ static int stop_at_third(const msx_progress *p, void *payload) {
     return p->done == 3;
 }
 
+typedef struct progressed {
+    int64_t calls, done, total;
+    bool right; /* counts up by one, and the total stays */
+} progressed;
+
+static int note_progress(const msx_progress *p, void *payload) {
+    progressed *n = payload;
+    n->right &= !strcmp(p->stage, "segment") && p->done == n->done + 1;
+    n->right &= n->calls == 0 || p->total == n->total;
+    n->calls++;
+    n->done = p->done;
+    n->total = p->total;
+    return 0;
+}
+
+/* Of all slices with prompts where they are known; of those visited when objects are followed. */
+START_TEST(progress_is_told_for_every_slice) {
+    scene s;
+    msx_segmentation *r;
+    scene_open(&s, NULL);
+    seed_box(&s, 1, 1, 4, 2, 11, 20, 29);
+    seed_box(&s, 2, 6, 6, 2, 11, 20, 29);
+    msx_volume_options o = MSX_VOLUME_OPTIONS;
+    for (int follow = 0; follow < 2; follow++) {
+        progressed n = {.right = true};
+        o.propagate = follow ? MSX_PROPAGATE_BOX : MSX_PROPAGATE_NONE;
+        msx_ctx_set_progress(s.ctx, note_progress, &n);
+        test_ok(s.ctx, msx_segment_volume(&r, s.model, s.image, s.seeds, &o));
+        ck_assert(n.right);
+        if (follow) {
+            ck_assert_int_ge(n.calls, msx_segmentation_slices(r));
+            ck_assert_int_eq(n.total, 0); /* not known */
+        } else {
+            ck_assert_int_eq(n.calls, 5);
+            ck_assert_int_eq(n.total, 5);
+            ck_assert_int_eq(msx_segmentation_slices(r), 5);
+        }
+        msx_segmentation_free(r);
+    }
+    scene_close(&s);
+}
+END_TEST
+
 START_TEST(a_cancelled_one_leaves_nothing) {
     scene s;
     msx_segmentation *r;
@@ -443,6 +486,7 @@ static Suite *suite(void) {
     tcase_add_test(t, own_prompts_win_and_points_join_the_only_box);
     tcase_add_loop_test(t, threads_change_no_voxel, 0, 2);
     tcase_add_test(t, mistakes_are_refused_with_a_text);
+    tcase_add_test(t, progress_is_told_for_every_slice);
     tcase_add_test(t, a_cancelled_one_leaves_nothing);
     tcase_add_loop_test(t, running_out_of_memory_is_returned_and_leaks_nothing, 0, 2);
     suite_add_tcase(s, t);

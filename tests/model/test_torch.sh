@@ -18,13 +18,13 @@ from sam_reference import Image, Sam, error, np, open_model, read_tensors, resiz
 
 os.chdir(folder)
 torch.set_grad_enabled(False)
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 rng = np.random.default_rng(5)
 worst = {}
 
 
 def run(*words):
-    done = subprocess.run([program, *map(str, words), "--threads", "2", "-q"], capture_output=True, text=True)
+    done = subprocess.run([program, *map(str, words), "--threads", "1", "-q"], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"FAIL: {words}: {done.stderr}")
 
