@@ -133,7 +133,7 @@ static const struct {
      "each task is bold; point at a value for its interval.",
      has_results, scores},
     {"trade-offs", "Trade-offs between tasks", "Trade-offs",
-     "Dice on the calibration images; the worst trials are drawn on the edges. No trial is better "
+     "What the trials are worth to each task; the worst are drawn on the edges. No trial is better "
      "than a member of the front at one task without being worse at another.",
      has_trade_offs, trade_offs},
     {"groups", "What matters where", "Layer groups",

@@ -328,6 +328,8 @@ const char *report_contestant_class(const report_contestant *c); /* of the style
 /* report_facts.c: what was searched, and how to do it again. */
 void report_headline(msx__buffer *b, const report *r);
 void report_settings(msx__buffer *b, const report *r);
+/* Whether the trials were evaluated by a program of the user's. */
+bool report_outside(const report *r);
 void report_reproduce(msx__buffer *b, const report *r);
 
 /* report.c: all of it. */

@@ -54,10 +54,14 @@ static void trials_tile(msx__buffer *b, const report *r) {
         if (!isnan(r->trials[i].seconds)) seconds += r->trials[i].seconds;
     tile(b, "");
     report_count(b, r->n_trials - r->n_state[REPORT_RUNNING]);
-    msx__buffer_printf(b, "</b><span>trial%s in ",
+    msx__buffer_printf(b, "</b><span>trial%s",
                        r->n_trials - r->n_state[REPORT_RUNNING] == 1 ? "" : "s");
-    report_duration(b, seconds);
-    msx__buffer_text(b, " of evaluation</span></div>");
+    if (seconds > 0) {
+        msx__buffer_text(b, " in ");
+        report_duration(b, seconds);
+        msx__buffer_text(b, " of evaluation");
+    }
+    msx__buffer_text(b, "</span></div>");
 }
 
 /* A store may be looked at while workers write it. */
@@ -82,7 +86,9 @@ void report_headline(msx__buffer *b, const report *r) {
         bool tested = report_winner_result(r, "test", -1) != NULL;
         tile(b, tested ? "" : " main");
         report_number(b, 1 - r->trials[r->ranks[0]].cost, 3);
-        tile_end(b, "mean Dice of the winner on the calibration images it was chosen by");
+        tile_end(b, report_outside(r)
+                        ? "mean Dice of the winner, as it was told"
+                        : "mean Dice of the winner on the calibration images it was chosen by");
     }
     trials_tile(b, r);
     msx__buffer_text(b, "</div>");
@@ -95,25 +101,30 @@ void report_headline(msx__buffer *b, const report *r) {
 /* Keys of the store's meta table that a reader wants to know, in the order of the page. */
 static const struct {
     const char *key, *label;
+    bool images; /* says how images are looked at */
 } facts[] = {
-    {"optimizer", "Optimizer"},
-    {"optimizer_options", "Optimizer's options"},
-    {"trials", "Trials asked for"},
-    {"seed", "Seed"},
-    {"methods", "Methods allowed"},
-    {"granularity", "Encoder blocks per group"},
-    {"prompt_granularity", "Prompt rows per group"},
-    {"decoder_granularity", "Decoder rows per group"},
-    {"preset", "Preprocessing"},
-    {"box_preset", "Box prompts"},
-    {"slice_axis", "Slice axis"},
-    {"intensity", "Intensity rule"},
-    {"min_object", "Smallest object (pixels)"},
-    {"unit", "Dice is averaged over"},
-    {"empty", "Rule for empty masks"},
-    {"calibration_images", "Calibration images"},
-    {"calibration_objects", "Calibration objects"},
+    {"optimizer", "Optimizer", false},
+    {"optimizer_options", "Optimizer's options", false},
+    {"trials", "Trials asked for", false},
+    {"seed", "Seed", false},
+    {"methods", "Methods allowed", false},
+    {"granularity", "Encoder blocks per group", false},
+    {"prompt_granularity", "Prompt rows per group", false},
+    {"decoder_granularity", "Decoder rows per group", false},
+    {"preset", "Preprocessing", true},
+    {"box_preset", "Box prompts", true},
+    {"slice_axis", "Slice axis", true},
+    {"intensity", "Intensity rule", true},
+    {"min_object", "Smallest object (pixels)", true},
+    {"unit", "Dice is averaged over", true},
+    {"empty", "Rule for empty masks", true},
+    {"calibration_images", "Calibration images", true},
+    {"calibration_objects", "Calibration objects", true},
 };
+
+bool report_outside(const report *r) {
+    return !strcmp(report_value(r, "data"), "outside");
+}
 
 /* A value, broken at its commas only. */
 static void list(msx__buffer *b, const char *value) {
@@ -167,7 +178,7 @@ void report_settings(msx__buffer *b, const report *r) {
     msx__buffer_text(b, "<dl class=\"facts\">");
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
         const char *value = report_value(r, facts[i].key);
-        if (!*value) continue;
+        if (!*value || (facts[i].images && report_outside(r))) continue;
         msx__buffer_printf(b, "<div><dt>%s</dt><dd>", facts[i].label);
         list(b, value);
         msx__buffer_text(b, "</dd></div>");
@@ -175,10 +186,14 @@ void report_settings(msx__buffer *b, const report *r) {
     msx__buffer_text(b, "</dl>");
     model_table(b, r);
     task_table(b, r);
-    msx__buffer_text(
-        b, "<p class=\"remark\"><b>What these scores say.</b> Boxes come from the reference: every "
-           "score answers how well a structure is filled once someone has drawn a box round it. "
-           "Slices without it are never predicted, so false alarms there do not count.</p>");
+    msx__buffer_printf(
+        b, "<p class=\"remark\"><b>What these scores say.</b> %s</p>",
+        report_outside(r)
+            ? "They were told by a program of the user's (medsamix tell); what it looked at and what "
+              "its scores mean is for that program to say."
+            : "Boxes come from the reference: every score answers how well a structure is filled once "
+              "someone has drawn a box round it. Slices without it are never predicted, so false alarms "
+              "there do not count.");
 }
 
 /* ---- again ------------------------------------------------------------------------------------------- */
@@ -186,23 +201,24 @@ void report_settings(msx__buffer *b, const report *r) {
 /* Meta keys that are options of the program, by option name; "auto" is what no option means. */
 static const struct {
     const char *key, *option;
+    bool images;
 } options[] = {
-    {"trials", "--trials"},
-    {"seed", "--seed"},
-    {"optimizer", "--optimizer"},
-    {"methods", "--methods"},
-    {"granularity", "--granularity"},
-    {"prompt_granularity", "--prompt-granularity"},
-    {"decoder_granularity", "--decoder-granularity"},
-    {"preset", "--preset"},
-    {"intensity", "--intensity"},
-    {"box_preset", "--box-preset"},
-    {"slice_axis", "--slice-axis"},
-    {"min_object", "--min-object"},
-    {"unit", "--unit"},
-    {"empty", "--empty"},
-    {"order", "--order"},
-    {"batch", "--batch"},
+    {"trials", "--trials", false},
+    {"seed", "--seed", false},
+    {"optimizer", "--optimizer", false},
+    {"methods", "--methods", false},
+    {"granularity", "--granularity", false},
+    {"prompt_granularity", "--prompt-granularity", false},
+    {"decoder_granularity", "--decoder-granularity", false},
+    {"preset", "--preset", true},
+    {"intensity", "--intensity", true},
+    {"box_preset", "--box-preset", true},
+    {"slice_axis", "--slice-axis", true},
+    {"min_object", "--min-object", true},
+    {"unit", "--unit", true},
+    {"empty", "--empty", true},
+    {"order", "--order", false},
+    {"batch", "--batch", false},
 };
 
 static void line(msx__buffer *b, const char *option, const char *value) {
@@ -230,8 +246,9 @@ static bool seen_before(const report *r, int64_t i) {
 }
 
 static void command(msx__buffer *b, const report *r) {
-    const char *slash = strstr(r->path, "://") ? NULL : strrchr(r->path, '/');
-    msx__buffer_text(b, "<pre><code>medsamix search");
+    const char *slash = strrchr(r->path, '/');
+    bool outside = report_outside(r);
+    msx__buffer_printf(b, "<pre><code>medsamix %s", outside ? "ask" : "search");
     for (int64_t i = 0; i < r->n_models; i++) {
         msx__buffer_text(b, i ? " \\\n  --model " : " \\\n  --base ");
         if (i) {
@@ -240,22 +257,24 @@ static void command(msx__buffer *b, const report *r) {
         }
         report_shell_word(b, r->models[i].path);
     }
-    for (int64_t i = 0; i < r->n_tasks; i++)
+    for (int64_t i = 0; !outside && i < r->n_tasks; i++)
         if (!seen_before(r, i)) line(b, "--dataset", r->tasks[i].dataset);
     for (int64_t i = 0; i < r->n_tasks; i++) line(b, "--task", report_task_name(r, i));
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (*report_value(r, options[i].key) && strcmp(report_value(r, options[i].key), "auto"))
-            line(b, options[i].option, report_value(r, options[i].key));
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        const char *value = report_value(r, options[i].key);
+        if (*value && strcmp(value, "auto") != 0 && !(options[i].images && outside))
+            line(b, options[i].option, value);
+    }
     driver_options(b, r);
     line(b, "--store", slash ? slash + 1 : r->path);
     msx__buffer_text(b, " \\\n  -o merged.pth --plan-out plan.yaml</code></pre>");
 }
 
 void report_reproduce(msx__buffer *b, const report *r) {
+    msx__buffer_text(b, "<p class=\"lead\">The same files, seed and version give the same trials; "
+                        "with the same store, a search goes on where it stopped.");
     msx__buffer_text(
-        b, "<p class=\"lead\">The same files, seed and version give the same trials; "
-           "with the same store, a search goes on where it stopped. Data sets stand here by "
-           "name: give their folders.</p>");
+        b, report_outside(r) ? "</p>" : " Data sets stand here by name: give their folders.</p>");
     command(b, r);
     msx__buffer_text(b, "<dl class=\"facts\">");
     if (*report_value(r, "version")) {
@@ -269,7 +288,7 @@ void report_reproduce(msx__buffer *b, const report *r) {
                                              {"data", "Digest of the calibration data"}};
     for (size_t i = 0; i < sizeof digests / sizeof *digests; i++) {
         const char *value = report_value(r, digests[i][0]);
-        if (!*value) continue;
+        if (!*value || !strcmp(value, "outside")) continue;
         msx__buffer_printf(b, "<div class=\"long\"><dt>%s</dt><dd class=\"hash\">", digests[i][1]);
         report_escape(b, value, 200);
         msx__buffer_text(b, "</dd></div>");

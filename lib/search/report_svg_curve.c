@@ -146,8 +146,9 @@ static void caption(msx__buffer *b, const report *r, const report_axis *y) {
     int64_t below = 0, failed = r->n_state[REPORT_FAILED];
     for (int64_t i = 0; i < r->n_trials; i++)
         below += !isnan(r->trials[i].cost) && dice_of(&r->trials[i]) < y->lo;
-    msx__buffer_printf(b, "<p class=\"caption\">%son the calibration images.",
-                       r->n_tasks > 1 ? "Mean Dice over the tasks " : "Dice ");
+    msx__buffer_printf(b, "<p class=\"caption\">%s%s.",
+                       r->n_tasks > 1 ? "Mean Dice over the tasks" : "Dice",
+                       report_outside(r) ? ", as it was told" : " on the calibration images");
     if (below) {
         msx__buffer_printf(b, " %" PRId64 " trial%s below ", below, below == 1 ? "" : "s");
         report_number(b, y->lo, y->decimals);

@@ -20,7 +20,7 @@ typedef struct interval {
 
 typedef struct worker {
     const char *name;
-    double first, busy;
+    double first, busy, until;
     int64_t trials, states[REPORT_STATES];
 } worker;
 
@@ -81,7 +81,8 @@ static bool find_workers(timeline *t) {
         if (!i || strcmp(v->trial->worker, v[-1].trial->worker) != 0)
             t->workers[t->n_workers++] = (worker){.name = v->trial->worker, .first = v->begin};
         worker *w = &t->workers[t->n_workers - 1];
-        w->busy += v->end - v->begin;
+        w->busy += fmax(0, v->end - fmax(w->until, v->begin)); /* one may have several at once */
+        w->until = fmax(w->until, v->end);
         w->trials++;
         w->states[v->trial->state]++;
     }

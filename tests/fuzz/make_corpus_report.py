@@ -211,6 +211,10 @@ def main():
     store("valid_pauses", tasks=1, trials=30, splits=(), pictures=0, workers=3, edits=[
         "UPDATE trials SET started = started + 90000, finished = finished + 90000 WHERE number > 9",
         "UPDATE trials SET worker = worker || ':' || number WHERE number > 19"])
+    store("valid_outside", trials=6, splits=(), pictures=0, edits=[
+        "UPDATE meta SET value = 'outside' WHERE key = 'data'",
+        "UPDATE tasks SET dataset = '', name = label", "UPDATE trials SET worker = 'outside:one',"
+        " seconds = NULL, images = 0, blocks_run = 0, blocks_reused = 0, dice = NULL"])
     store("valid_no_times", trials=8, splits=(), pictures=0,
           edits=["UPDATE trials SET started = NULL, finished = NULL, seconds = NULL, images = NULL,"
                  " blocks_run = NULL, blocks_reused = NULL, worker = NULL, attempt = NULL"])

@@ -54,6 +54,9 @@ list "$data/Dataset101_HumanMR: thalamus,\n" "wrong.txt:1: a name is missing"
 list "\"$data/Dataset101_HumanMR\" thalamus\n" "wrong.txt:1: ':' is expected"
 list "$data/Dataset101_HumanMR: \001\n" "wrong.txt:1: a control character"
 list "$data/Dataset101_HumanMR: $(printf 'x%.0s' {1..5000})\n" "wrong.txt:1: a name of more than 4096 bytes"
+for wrong in tests/fuzz/corpus/tasks/reject_*; do
+    expect 3 "medsamix: $wrong:" "$msx" experiment front "${three[@]}" --list "$wrong" -o "$folder/study"
+done
 head -c 1100000 /dev/zero >"$folder/wrong.txt"
 expect 3 "more than 1048576 bytes" "$msx" experiment front "${three[@]}" --list "$folder/wrong.txt" -o "$folder/study"
 expect 3 "cannot be read" "$msx" experiment front "${three[@]}" --list "$folder" -o "$folder/study"

@@ -252,6 +252,20 @@ START_TEST(a_running_search_can_be_looked_at) {
 }
 END_TEST
 
+START_TEST(scores_that_were_told_are_not_called_ours) {
+    char *page = page_of("valid_outside");
+    has(page, "medsamix ask");
+    has(page, "--task structure_1");
+    has(page, "told by a program of the user");
+    has(page, "<b>6</b><span>trials</span>");
+    lacks(page, "--dataset");
+    lacks(page, "--box-preset");
+    lacks(page, "Box prompts");
+    lacks(page, "calibration images");
+    free(page);
+}
+END_TEST
+
 /* Of three workers, ten trials and then a day without any; ten workers of one trial each at the end */
 START_TEST(pauses_are_cut_out_of_the_timeline) {
     char *page = page_of("valid_pauses");
@@ -583,6 +597,7 @@ int main(void) {
     tcase_add_test(t, names_cannot_become_markup);
     tcase_add_test(t, every_figure_is_there);
     tcase_add_test(t, a_running_search_can_be_looked_at);
+    tcase_add_test(t, scores_that_were_told_are_not_called_ours);
     tcase_add_test(t, pauses_are_cut_out_of_the_timeline);
     tcase_add_test(t, same_store_gives_same_bytes);
     tcase_add_test(t, trials_are_ranked_and_the_front_is_marked);
