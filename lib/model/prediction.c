@@ -8,26 +8,29 @@
  */
 #include "image/preset.h"
 #include "model/results.h"
+#include "model/seats.h"
 
 /* Floats of one prompt. */
 static int64_t prompt_floats(const msx_prediction *p) {
     return p->masks * p->side * p->side;
 }
 
-static msx_status host_room(msx_prediction *p) {
-    p->logits = msx__alloc(p->ctx, (size_t)p->n, (size_t)prompt_floats(p) * sizeof *p->logits);
-    return p->logits ? MSX_OK : MSX_E_NOMEM;
+static float *new_logits(const msx_prediction *p) {
+    return msx__alloc(p->ctx, (size_t)p->n, (size_t)prompt_floats(p) * sizeof *p->logits);
 }
 
 msx_status msx__prediction_room(msx_prediction *p) {
-    if (p->device->k->host_memory) return host_room(p);
-    msx_status status = msx__seats_alloc(p->device, &p->there, p->n * prompt_floats(p));
-    return status == MSX_E_NOMEM ? host_room(p) : status;
+    if (!p->device->k->host_memory) {
+        msx_status status = msx__seats_alloc(p->device, &p->there, p->n * prompt_floats(p));
+        if (status != MSX_E_NOMEM) return status;
+    }
+    p->logits = new_logits(p);
+    return p->logits ? MSX_OK : MSX_E_NOMEM;
 }
 
 void msx_prediction_free(msx_prediction *p) {
     if (!p) return;
-    if (p->there) msx__seats_release(p->device, p->there);
+    msx__seats_release(p->device, p->there);
     msx__free(p->ctx, p->logits);
     msx__free(p->ctx, p->iou);
     msx__free(p->ctx, p->extents);
@@ -44,25 +47,28 @@ int64_t msx_prediction_side(const msx_prediction *p) {
     return p ? p->side : -1;
 }
 
-/* Brought home all at once when the first of them is asked for: a cache, so that it may be filled. */
+/* Brought home all at once when the first of them is asked for: a cache, which one thread fills. */
 static msx_status bring_logits(msx_prediction *p) {
-    size_t bytes = (size_t)(p->n * prompt_floats(p)) * sizeof *p->logits;
     msx__seat *seat;
-    MSX_TRY(host_room(p));
-    msx_status status = msx__seat_take(p->device, 1, &seat);
-    if (status == MSX_OK) {
+    float *logits = NULL;
+    MSX_TRY(msx__seat_take(p->device, 1, &seat)); /* and with it the lock of the device */
+    msx_status status = MSX_OK;
+    if (!p->logits && !(logits = new_logits(p))) status = MSX_E_NOMEM;
+    if (logits) {
+        size_t bytes = (size_t)(p->n * prompt_floats(p)) * sizeof *logits;
         msx_device *d = &seat->device;
-        status = msx__device_status(d, d->k->download(d->dev, p->logits, p->there, bytes));
-        msx__seat_leave(p->device, seat);
+        status = msx__device_status(d, d->k->download(d->dev, logits, p->there, bytes));
     }
-    if (status == MSX_OK) return MSX_OK;
-    msx__free(p->ctx, p->logits);
-    p->logits = NULL;
+    if (logits && status == MSX_OK)
+        __atomic_store_n(&p->logits, logits, __ATOMIC_RELEASE);
+    else
+        msx__free(p->ctx, logits);
+    msx__seat_leave(p->device, seat);
     return status;
 }
 
 msx_status msx__prediction_logits(const float **out, const msx_prediction *p, int64_t prompt) {
-    if (!p->logits) MSX_TRY(bring_logits((msx_prediction *)p));
+    if (!__atomic_load_n(&p->logits, __ATOMIC_ACQUIRE)) MSX_TRY(bring_logits((msx_prediction *)p));
     *out = p->logits + prompt * prompt_floats(p);
     return MSX_OK;
 }
@@ -90,7 +96,7 @@ static bool is_sigmoid(const msx_prediction *p) {
     return msx__preset_get(p->preset)->post == MSX__POST_SIGMOID;
 }
 
-/* At a seat of the device. `at`: of the map among all logits. */
+/* `at`: of the map among all logits. */
 static msx_status resample(const msx_prediction *p, msx_device *d, const msx__extent *x, int64_t at,
                            const areas *a) {
     int64_t side = p->side, size = p->image_size;
@@ -209,8 +215,8 @@ msx_status msx__prediction_count(int64_t (*counts)[5], const msx_prediction *p,
     msx_status status = msx__seat_take(p->device, 1, &seat);
     if (status == MSX_OK) {
         msx_device *d = &seat->device;
-        int64_t size = is_sigmoid(p) ? 0 : p->image_size;
-        status = msx__device_status(d, d->k->count_objects(d->dev, counts, list, n, p->side, size));
+        status = msx__device_status(d, d->k->count_objects(d->dev, counts, list, n, p->side,
+                                                           is_sigmoid(p) ? 0 : p->image_size));
         msx__seat_leave(p->device, seat);
     }
     msx__free(p->ctx, list);

@@ -20,7 +20,7 @@ struct msx_embedding {
 };
 
 /* prepare.c: true when inputs of a preset are made on the device, in general and for a model; input (3,S,S)
- * there, and the image's sizes. */
+ * there, and the image's sizes; at a seat. */
 bool msx__device_prepares(const msx_device *d, msx_preset preset);
 bool msx__prepares_there(const msx_model *m);
 msx_status msx__prepare_there(msx_model *m, const msx_image *image, float *input, msx__extent *x);
@@ -66,7 +66,7 @@ struct msx_prediction {
 msx_status msx__prediction_map_at(msx_image **out, const msx_prediction *p, msx_device *seat,
                                   int64_t prompt, int64_t mask);
 
-/* As msx_prediction_logits(), with a status. */
+/* As msx_prediction_logits(), with a status; not at a seat. */
 msx_status msx__prediction_logits(const float **out, const msx_prediction *p, int64_t prompt);
 
 /* Memory for the logits: the device's where it has its own and enough of it, else the host's. */

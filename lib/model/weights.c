@@ -14,10 +14,10 @@ static void renew(msx_model *m) {
     m->encoder_hash[0] = 0;
 }
 
-/* Rows whose distance is a multiple of 2 KB meet in few sets of a first-level cache and evict each other;
- * with some elements between them they do not. */
-static int64_t hidden_distance(int64_t width) {
-    return width % 512 ? width : width + 32;
+/* Rows whose distance is a multiple of 2 KB meet in few sets of a CPU's first-level cache and evict each
+ * other; with some elements between them they do not. */
+static int64_t hidden_distance(const msx_model *m) {
+    return m->device->k->host_memory && m->mlp % 512 == 0 ? m->mlp + 32 : m->mlp;
 }
 
 /* Sizes that the graph works with. */
@@ -41,7 +41,7 @@ static void read_sizes(msx_model *m) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         *sizes[i].to = msx_arch_get(m->arch, sizes[i].key);
     m->tokens = m->grid * m->grid;
-    m->hidden = hidden_distance(m->mlp);
+    m->hidden = hidden_distance(m);
     m->inner = m->channels / msx_arch_get(m->arch, MSX_ARCH_ATTENTION_DOWNSAMPLE);
 }
 

@@ -59,10 +59,10 @@ struct msx_evaluator {
 typedef struct msx__eval_there {
     msx_device *device; /* NULL: nothing is kept */
     const msx_evaluator *evaluator;
-    uint16_t *labels;   /* of all images, one after the other; NULL where they did not fit */
-    int64_t *offset;    /* of an image's labels */
-    float *inputs;      /* (n_images, 3, side, side); NULL where they did not fit */
-    int64_t *sizes;     /* of the inputs: n_images x 4 */
+    uint16_t *labels; /* of all images, one after the other; NULL where they did not fit */
+    int64_t *offset;  /* of an image's labels */
+    float *inputs;    /* (n_images, 3, side, side); NULL where they did not fit */
+    int64_t *sizes;   /* of the inputs: n_images x 4 */
 } msx__eval_there;
 
 /* What one model keeps between its runs over an evaluator; zero-initialised. Several models may have

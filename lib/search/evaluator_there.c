@@ -3,7 +3,9 @@
  * their labels. */
 #include "search/evaluator.h"
 
+#include "model/lanes.h"
 #include "model/results.h"
+#include "model/seats.h"
 
 #include <string.h>
 
@@ -11,14 +13,14 @@
 
 bool msx__eval_there_drop_inputs(msx__eval_work *w) {
     if (!w->there.inputs) return false;
-    msx__device_release(w->there.device, w->there.inputs);
+    msx__seats_release(w->there.device, w->there.inputs);
     w->there.inputs = NULL;
     return true;
 }
 
 void msx__eval_there_drop(msx__eval_work *w) {
     msx__eval_there_drop_inputs(w);
-    msx__device_release(w->there.device, w->there.labels);
+    msx__seats_release(w->there.device, w->there.labels);
     msx__free(w->ctx, w->there.offset);
     msx__free(w->ctx, w->there.sizes);
     w->there = (msx__eval_there){0};
@@ -58,6 +60,17 @@ static msx_status make_inputs(const msx_evaluator *e, msx__eval_there *t, msx_mo
     return MSX_OK;
 }
 
+static msx_status send_all(const msx_evaluator *e, msx__eval_there *t, msx_model *model,
+                           bool keep) {
+    msx__seat *seat;
+    MSX_TRY(msx__seat_take(t->device, 1, &seat));
+    msx_model view = msx__model_at(model, seat);
+    msx_status status = send_labels(e, t, &seat->device);
+    if (status == MSX_OK && keep && msx__prepares_there(model)) status = make_inputs(e, t, &view);
+    msx__seat_leave(t->device, seat);
+    return status;
+}
+
 /* What does not fit is done without: inputs are then made anew for every run, and masks are counted on the
  * host. */
 msx_status msx__eval_there_prepare(const msx_evaluator *e, msx__eval_work *w, msx_model *model,
@@ -68,12 +81,9 @@ msx_status msx__eval_there_prepare(const msx_evaluator *e, msx__eval_work *w, ms
     msx__eval_there_drop(w);
     t->device = d;
     t->evaluator = e;
-    msx_status status = send_labels(e, t, d);
-    if (status == MSX_OK && keep && msx__prepares_there(model)) {
-        status = make_inputs(e, t, model);
-        if (status < 0) msx__eval_there_drop_inputs(w);
-    }
+    msx_status status = send_all(e, t, model, keep);
     if (status == MSX_OK) return MSX_OK;
+    msx__eval_there_drop_inputs(w);
     if (status != MSX_E_NOMEM) {
         msx__eval_there_drop(w);
         return status;

@@ -142,8 +142,7 @@ msx_status msx__search_costs(msx__search_worker *w, msx__search_outcome *out) {
     msx_score *score;
     bool reuse = w->embeddings_current && w->work.n_embeddings > 0;
     int flags = MSX__EVAL_KEEP | (reuse ? MSX__EVAL_REUSE : 0);
-    msx_status status =
-        msx__evaluator_run(&score, s->evaluator, w->model, &w->work, flags, NULL);
+    msx_status status = msx__evaluator_run(&score, s->evaluator, w->model, &w->work, flags, NULL);
     if (make_room(w, status))
         status = msx__evaluator_run(&score, s->evaluator, w->model, &w->work, flags, NULL);
     MSX_TRY(status);
