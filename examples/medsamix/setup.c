@@ -10,6 +10,9 @@ static const char *const passed_on[] = {
     "granularity",
     "prompt-granularity",
     "decoder-granularity",
+    "groups",
+    "proposals",
+    "cache-mb",
     "optimizer",
     "methods",
     "preset",
@@ -55,8 +58,11 @@ static msx_status pass_options(program *p, msx_search *search) {
         msx_status status = msx_search_set(search, key, value);
         if (status < 0) return status;
     }
-    return option_given(p, "keep-dead-groups") ? msx_search_set(search, "keep_dead_groups", "1")
-                                               : MSX_OK;
+    msx_status status = MSX_OK;
+    if (option_given(p, "keep-dead-groups"))
+        status = msx_search_set(search, "keep_dead_groups", "1");
+    if (status >= 0 && option_given(p, "no-racing")) status = msx_search_set(search, "racing", "0");
+    return status;
 }
 
 static int pass_pairs(program *p, msx_search *search) {

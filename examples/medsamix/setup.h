@@ -55,23 +55,40 @@ int setup_search(program *p, msx_search *search);
          .argument = "KEY=VALUE",                                                                  \
          .help = "option of the optimizer, as in smac.trees=20"},                                  \
         {.name = "granularity",                                                                    \
-         .kind = OPTION_INT,                                                                       \
-         .lower = 1,                                                                               \
-         .upper = 4,                                                                               \
+         .kind = OPTION_TEXT,                                                                      \
          .argument = "G",                                                                          \
-         .help = "encoder blocks that share one group (2)"},                                       \
+         .choices = "1|2|3|4|auto",                                                                \
+         .help = "encoder blocks that share one group; auto: searched, too (2)"},                  \
         {.name = "prompt-granularity",                                                             \
-         .kind = OPTION_INT,                                                                       \
-         .lower = 1,                                                                               \
-         .upper = 4,                                                                               \
+         .kind = OPTION_TEXT,                                                                      \
          .argument = "G",                                                                          \
+         .choices = "1|2|3|4|auto",                                                                \
          .help = "the same for the rows of the prompt encoder (1)"},                               \
         {.name = "decoder-granularity",                                                            \
-         .kind = OPTION_INT,                                                                       \
-         .lower = 1,                                                                               \
-         .upper = 4,                                                                               \
+         .kind = OPTION_TEXT,                                                                      \
          .argument = "G",                                                                          \
+         .choices = "1|2|3|4|auto",                                                                \
          .help = "the same for the rows of the mask decoder (1)"},                                 \
+        {.name = "groups",                                                                         \
+         .kind = OPTION_TEXT,                                                                      \
+         .argument = "FILE",                                                                       \
+         .help = "a YAML file whose 'define' names groups of your own by tensor patterns"},        \
+        {.name = "proposals",                                                                      \
+         .kind = OPTION_TEXT,                                                                      \
+         .argument = "KIND",                                                                       \
+         .choices = "staged|whole",                                                                \
+         .help = "staged: most trials change only the last groups of the best one, which costs "   \
+                 "less; whole: all may change everything (staged)"},                               \
+        {.name = "no-racing",                                                                      \
+         .kind = OPTION_FLAG,                                                                      \
+         .help =                                                                                   \
+             "evaluate every trial on all images, also one that is clearly worse than the best"},  \
+        {.name = "cache-mb",                                                                       \
+         .kind = OPTION_INT,                                                                       \
+         .lower = 0,                                                                               \
+         .upper = 16777216,                                                                        \
+         .argument = "N",                                                                          \
+         .help = "memory for intermediate results that later trials begin with; 0: none (2048)"},  \
     {                                                                                              \
         .name = "keep-dead-groups", .kind = OPTION_FLAG,                                           \
         .help = "search groups that cannot change a mask, too"                                     \

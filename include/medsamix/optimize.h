@@ -107,6 +107,14 @@ MSX_API msx_status msx_optimizer_enqueue(msx_optimizer *o, const double *x);
  *  any is told. @return MSX_OK, MSX_DONE_EXHAUSTED (nothing new can be proposed). */
 MSX_API msx_status msx_optimizer_ask(msx_optimizer *o, double *x, int64_t *trial);
 
+/** As msx_optimizer_ask(), for a configuration that keeps the parameters marked in `fixed` (one byte each,
+ *  non-zero: kept) as they are in `like`, where an evaluation costs less when only the others change. What
+ *  is enqueued comes first all the same. A kept parameter's parent must be kept too.
+ *  @return also MSX_DONE_EXHAUSTED when nothing new is left beside `like`, MSX_E_ARG (`like` is not a legal
+ *  configuration, or a parent is not kept). */
+MSX_API msx_status msx_optimizer_ask_like(msx_optimizer *o, const double *like,
+                                          const uint8_t *fixed, double *x, int64_t *trial);
+
 /** Report the costs of trial `trial` (n_objectives values, finite), or a failure with costs NULL:
  *  it then counts as the worst seen. @return MSX_E_ARG (not asked, told already, not finite). */
 MSX_API msx_status msx_optimizer_tell(msx_optimizer *o, int64_t trial, const double *costs);

@@ -93,7 +93,8 @@ bool msx__is_line(const char *text, size_t most);
 
 /* ---- hashes (hash.c, hash_lanes.c) --------------------------------------------------------------- */
 
-#define MSX__SHA256_HEX 65 /* 64 digits and a NUL */
+#define MSX__SHA256_BYTES 32
+#define MSX__SHA256_HEX   65 /* 64 digits and a NUL */
 
 typedef struct msx__sha256 {
     uint64_t opaque[32];
@@ -103,6 +104,7 @@ void msx__sha256_add(msx__sha256 *h, const void *bytes, size_t n);
 /* n different hashes at once, which is faster than one after the other (hash_lanes.c). */
 void msx__sha256_add_all(msx__sha256 *const *h, const void *const *bytes, const size_t *size,
                          size_t n);
+void msx__sha256_end(msx__sha256 *h, uint8_t out[MSX__SHA256_BYTES]);
 void msx__sha256_hex(msx__sha256 *h, char out[MSX__SHA256_HEX]);
 
 /* FNV-1a, for keys of generators and tables; not against adversaries. */

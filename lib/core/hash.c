@@ -15,9 +15,13 @@ void msx__sha256_add(msx__sha256 *h, const void *bytes, size_t n) {
     sha256_update((struct sha256_ctx *)h, n, bytes);
 }
 
+void msx__sha256_end(msx__sha256 *h, uint8_t out[MSX__SHA256_BYTES]) {
+    sha256_digest((struct sha256_ctx *)h, MSX__SHA256_BYTES, out);
+}
+
 void msx__sha256_hex(msx__sha256 *h, char out[MSX__SHA256_HEX]) {
-    uint8_t digest[SHA256_DIGEST_SIZE];
-    sha256_digest((struct sha256_ctx *)h, sizeof digest, digest);
+    uint8_t digest[MSX__SHA256_BYTES];
+    msx__sha256_end(h, digest);
     for (size_t i = 0; i < sizeof digest; i++) snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
 

@@ -228,10 +228,12 @@ static msx_status read_plan(reader *r, const msx__yaml_node *root) {
     for (size_t i = 0; i < N_PARTS; i++) {
         const msx__yaml_node *n = msx__yaml_child(root, parts[i].name);
         if (n) MSX_TRY(parts[i].read(r, n));
-        if (!n && parts[i].required)
+        /* a file that only defines groups is a plan that keeps them all the base's */
+        bool may_lack = !parts[i].required || (parts[i].read == read_groups && r->plan->n_defines);
+        if (!n && !may_lack)
             return msx__fail(r->ctx, MSX_E_FORMAT,
                              "%s: %zu:%zu: key '%s' is missing; a plan has "
-                             "'medsamix: 1' and 'groups'",
+                             "'medsamix: 1' and 'groups' or 'define'",
                              r->source, root->line, root->column, parts[i].name);
     }
     return MSX_OK;

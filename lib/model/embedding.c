@@ -37,18 +37,33 @@ void msx_embedding_free(msx_embedding *e) {
     msx__free(e->ctx, e);
 }
 
-/* One call: `input` (B,3,S,S) when that is what the caller has, on the host or with `there` on the
- * device, else `images`. */
+/* One call. */
 typedef struct call {
     msx_embedding *e;
-    const msx_image *const *images;
-    const float *input;
-    bool there;
+    const msx__sources *from;
+    const msx__passage *passage;
     int64_t batch; /* images of a piece */
 } call;
 
 static float *place(const msx_model *m, const call *c, int64_t first) {
     return c->e->data + first * m->tokens * m->channels;
+}
+
+/* Images first .. first + n - 1. */
+static msx_status encode_part(msx_model *m, const call *c, const msx__input *in, int64_t first,
+                              int64_t n) {
+    const msx__passage *whole = c->passage;
+    int64_t floats = first * m->tokens * m->width;
+    if (!whole) return msx__encode(m, in, NULL, n, place(m, c, first));
+    float **keep = NULL;
+    if (whole->keep && !(keep = msx__calloc(m->ctx, (size_t)m->depth + 1, sizeof *keep)))
+        return MSX_E_NOMEM;
+    for (int64_t k = 0; keep && k <= m->depth; k++)
+        keep[k] = whole->keep[k] ? whole->keep[k] + floats : NULL;
+    msx__passage part = {whole->x ? whole->x + floats : NULL, whole->first, keep};
+    msx_status status = msx__encode(m, in, &part, n, place(m, c, first));
+    msx__free(m->ctx, keep);
+    return status;
 }
 
 /* Inputs made on the host. */
@@ -58,15 +73,14 @@ static msx_status encode_images(msx_model *m, const call *c, int64_t first, int6
     if (!input) return MSX_E_NOMEM;
     msx_status status = MSX_OK;
     for (int64_t i = 0; i < n && status == MSX_OK; i++) {
-        const msx_image *image = c->images[first + i];
+        const msx_image *image = c->from->images[first + i];
         msx__extent *x = c->e->extents + first + i;
         x->width = msx_image_width(image);
         x->height = msx_image_height(image);
         status = msx_preprocess(m->ctx, m->preset, image, size, input + i * pixels,
                                 &x->resized_width, &x->resized_height, NULL);
     }
-    if (status == MSX_OK)
-        status = msx__encode(m, &(msx__input){.host = input}, n, place(m, c, first));
+    if (status == MSX_OK) status = encode_part(m, c, &(msx__input){.host = input}, first, n);
     msx__free(m->ctx, input);
     return status;
 }
@@ -80,7 +94,7 @@ typedef struct piece {
 static msx_status fill_images(msx_model *m, float *input, int64_t batch, void *payload) {
     const piece *p = payload;
     for (int64_t i = 0; i < batch; i++)
-        MSX_TRY(msx__prepare_there(m, p->c->images[p->first + i],
+        MSX_TRY(msx__prepare_there(m, p->c->from->images[p->first + i],
                                    input + i * 3 * m->image_size * m->image_size,
                                    p->c->e->extents + p->first + i));
     return MSX_OK;
@@ -89,48 +103,37 @@ static msx_status fill_images(msx_model *m, float *input, int64_t batch, void *p
 static msx_status copy_inputs(msx_model *m, float *input, int64_t batch, void *payload) {
     const piece *p = payload;
     int64_t pixels = 3 * m->image_size * m->image_size;
-    MSX_RUN(m->device, copy, input, p->c->input + p->first * pixels,
+    MSX_RUN(m->device, copy, input, p->c->from->input + p->first * pixels,
             (size_t)(batch * pixels) * sizeof *input);
     return MSX_OK;
 }
 
+/* Only the images' sizes are needed where the network begins behind the input. */
+static msx_status place_images(msx_model *m, const call *c, int64_t first, int64_t n) {
+    for (int64_t i = first; i < first + n; i++)
+        MSX_TRY(msx__image_extent(m, c->from->images[i], c->e->extents + i));
+    return encode_part(m, c, NULL, first, n);
+}
+
 static msx_status encode_piece(msx_model *m, int64_t i, void *payload) {
     const call *c = payload;
+    const msx__sources *from = c->from;
     int64_t first = i * c->batch, n = c->e->n - first < c->batch ? c->e->n - first : c->batch;
     int64_t pixels = 3 * m->image_size * m->image_size;
-    if (!c->input && !msx__prepares_there(m)) return encode_images(m, c, first, n);
+    if (!from->input && c->passage && c->passage->x) return place_images(m, c, first, n);
+    if (!from->input && !msx__prepares_there(m)) return encode_images(m, c, first, n);
     msx__input in = {.fill = fill_images, .payload = &(piece){c, first}};
-    if (c->there)
+    if (from->there)
         in.fill = copy_inputs;
-    else if (c->input)
-        in.host = c->input + first * pixels;
-    return msx__encode(m, &in, n, place(m, c, first));
+    else if (from->input)
+        in.host = from->input + first * pixels;
+    return encode_part(m, c, &in, first, n);
 }
 
 static msx_status encode_all(msx_model *m, call *c) {
     c->batch = msx__encode_batch(m);
     return msx__run_pieces(m, (c->e->n + c->batch - 1) / c->batch, msx__encode_bytes(m),
                            encode_piece, c);
-}
-
-msx_status msx_model_encode(msx_embedding **out, msx_model *m, const msx_image *const *images,
-                            size_t n) {
-    if (!m) return MSX_E_ARG;
-    if (out) *out = NULL;
-    if (!out || (n && !images))
-        return msx__fail(m->ctx, MSX_E_ARG, "msx_model_encode: NULL argument");
-    for (size_t i = 0; i < n; i++)
-        if (!images[i]) return msx__fail(m->ctx, MSX_E_ARG, "image %zu is NULL", i);
-    msx_embedding *e;
-    MSX_TRY(msx__embedding_create(&e, m, n));
-    call c = {.e = e, .images = images};
-    msx_status status = encode_all(m, &c);
-    if (status < 0) {
-        msx_embedding_free(e);
-        return status;
-    }
-    *out = e;
-    return MSX_OK;
 }
 
 msx_status msx__embedding_place(msx_embedding *e, int64_t i, const int64_t s[4], const char *path) {
@@ -145,14 +148,15 @@ msx_status msx__embedding_place(msx_embedding *e, int64_t i, const int64_t s[4],
     return MSX_OK;
 }
 
-static msx_status encode_ready(msx_embedding **out, msx_model *m, const float *input,
-                               const int64_t *sizes, size_t n, bool there) {
+msx_status msx__model_encode_part(msx_embedding **out, msx_model *m, const msx__sources *from,
+                                  const msx__passage *passage, size_t n) {
+    *out = NULL;
     msx_embedding *e;
     MSX_TRY(msx__embedding_create(&e, m, n));
-    call c = {.e = e, .input = input, .there = there};
+    call c = {.e = e, .from = from, .passage = passage};
     msx_status status = MSX_OK;
-    for (int64_t i = 0; i < e->n && status == MSX_OK; i++)
-        status = msx__embedding_place(e, i, sizes + 4 * i, NULL);
+    for (int64_t i = 0; from->input && i < e->n && status == MSX_OK; i++)
+        status = msx__embedding_place(e, i, from->sizes + 4 * i, NULL);
     if (status == MSX_OK) status = encode_all(m, &c);
     if (status < 0) {
         msx_embedding_free(e);
@@ -162,19 +166,25 @@ static msx_status encode_ready(msx_embedding **out, msx_model *m, const float *i
     return MSX_OK;
 }
 
+msx_status msx_model_encode(msx_embedding **out, msx_model *m, const msx_image *const *images,
+                            size_t n) {
+    if (!m) return MSX_E_ARG;
+    if (out) *out = NULL;
+    if (!out || (n && !images))
+        return msx__fail(m->ctx, MSX_E_ARG, "msx_model_encode: NULL argument");
+    for (size_t i = 0; i < n; i++)
+        if (!images[i]) return msx__fail(m->ctx, MSX_E_ARG, "image %zu is NULL", i);
+    return msx__model_encode_part(out, m, &(msx__sources){.images = images}, NULL, n);
+}
+
 msx_status msx_model_encode_input(msx_embedding **out, msx_model *m, const float *input,
                                   const int64_t *sizes, size_t n) {
     if (!m) return MSX_E_ARG;
     if (out) *out = NULL;
     if (!out || !input || !sizes)
         return msx__fail(m->ctx, MSX_E_ARG, "msx_model_encode_input: NULL argument");
-    return encode_ready(out, m, input, sizes, n, false);
-}
-
-msx_status msx__model_encode_there(msx_embedding **out, msx_model *m, const float *input,
-                                   const int64_t *sizes, size_t n) {
-    *out = NULL;
-    return encode_ready(out, m, input, sizes, n, true);
+    const msx__sources from = {.input = input, .sizes = sizes};
+    return msx__model_encode_part(out, m, &from, NULL, n);
 }
 
 int64_t msx_embedding_count(const msx_embedding *e) {

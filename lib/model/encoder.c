@@ -78,60 +78,91 @@ static msx_status run_neck(msx_model *m, int64_t batch, float *x, float *y, floa
     return msx__norm_run(m, &m->neck_norm2, out, out, rows, MSX__ENCODER_EPS, MSXK_ACT_NONE);
 }
 
-/* Memory of one batch. */
+/* Memory of one batch, and the piece of the network that is run on it: from boundary `first` (INPUT: from
+ * the input) to boundary `last` (m->depth + 1: through the neck). */
+enum { INPUT = -1 };
 typedef struct encoding {
-    int64_t batch;
+    int64_t batch, first, last;
     const float *input; /* (B,3,S,S) */
     float *x, *y, *h, *out;
 } encoding;
 
-/* Everything from the input to `out`. */
-static msx_status run_encoder(msx_model *m, void *payload) {
-    const encoding *e = payload;
-    int64_t n = m->tokens, floats = e->batch * n * m->width;
+/* input -> x (B,N,D) at boundary 0 */
+static msx_status run_patches(msx_model *m, const encoding *e) {
+    int64_t n = m->tokens;
     if (m->low)
         MSX_RUN(m->device, patchify_low, (msxk_low *)(void *)e->h, e->input, e->batch, m->grid,
                 m->patch);
     else
         MSX_RUN(m->device, patchify, e->h, e->input, e->batch, m->grid, m->patch);
     MSX_TRY(msx__linear_add_mixed(m, &m->patch_embed, e->x, e->h, e->batch, n, NULL));
-    msx__tap(m, "patch_embed", 0, e->x, floats);
+    msx__tap(m, "patch_embed", 0, e->x, e->batch * n * m->width);
     MSX_RUN(m->device, add_rows, e->x, e->x, m->pos_embed, e->batch, n * m->width);
-    for (int64_t i = 0; i < m->depth; i++) {
+    return MSX_OK;
+}
+
+static msx_status run_piece(msx_model *m, void *payload) {
+    const encoding *e = payload;
+    int64_t floats = e->batch * m->tokens * m->width;
+    int64_t end = e->last < m->depth ? e->last : m->depth;
+    if (e->first == INPUT) MSX_TRY(run_patches(m, e));
+    for (int64_t i = e->first < 0 ? 0 : e->first; i < end; i++) {
         MSX_TRY(msx__check_cancel(m->ctx));
         MSX_TRY(run_block(m, m->blocks + i, e->batch, e->x, e->y, e->h));
         msx__tap(m, "block", i, e->x, floats);
     }
-    return run_neck(m, e->batch, e->x, e->y, e->h, e->out);
+    return e->last > m->depth ? run_neck(m, e->batch, e->x, e->y, e->h, e->out) : MSX_OK;
+}
+
+/* Everything that is asked for, piece by piece: x is copied out between two pieces and not inside of one,
+ * so that what a device repeats only touches the working memory. */
+static msx_status run_pieces(msx_model *m, encoding *e, const msx__passage *p,
+                             msx__repeat_key key) {
+    size_t bytes = (size_t)(e->batch * m->tokens * m->width) * sizeof(float);
+    int64_t at = p->x ? p->first : INPUT;
+    if (p->x) MSX_RUN(m->device, copy, e->x, p->x, bytes);
+    do {
+        e->first = at;
+        do at++;
+        while (at <= m->depth && !(p->keep && p->keep[at]));
+        e->last = at;
+        key.sizes[1] = e->first * (m->depth + 2) + e->last;
+        MSX_TRY(msx__repeat(m, key, run_piece, e));
+        if (at <= m->depth) MSX_RUN(m->device, copy, p->keep[at], e->x, bytes);
+    } while (at <= m->depth);
+    return MSX_OK;
 }
 
 /* On a device of its own the input and the result have places in the working memory, so that the same
  * calls with the same arguments come again for every batch. */
-msx_status msx__encode(msx_model *m, const msx__input *in, int64_t batch, float *out) {
+msx_status msx__encode(msx_model *m, const msx__input *in, const msx__passage *p, int64_t batch,
+                       float *out) {
+    static const msx__passage all = {0};
+    if (!p) p = &all;
     int64_t narrow = batch * narrow_floats(m), wide = mixed(m, batch * wide_floats(m));
-    int64_t pixels = batch * 3 * m->image_size * m->image_size;
+    int64_t pixels = p->x ? 0 : batch * 3 * m->image_size * m->image_size;
     int64_t result = batch * m->tokens * m->channels;
     bool host = m->device->k->host_memory;
     float *memory;
     MSX_TRY(msx__model_work(m,
                             msx__carved(narrow) + msx__carved(mixed(m, narrow)) +
                                 msx__carved(wide) +
-                                (host ? 0 : msx__carved(pixels) + msx__carved(result)),
+                                (host ? 0 : msx__carved(result) + msx__carved(pixels)),
                             &memory));
-    encoding e = {.batch = batch, .input = in->host, .out = out};
+    encoding e = {.batch = batch, .input = p->x ? NULL : in->host, .out = out};
     msx__repeat_key key = {.what = MSX__REPEAT_ENCODE, .memory = memory, .sizes = {batch}};
     e.x = msx__carve(&memory, narrow);
     e.y = msx__carve(&memory, mixed(m, narrow));
     e.h = msx__carve(&memory, wide);
-    if (host) return run_encoder(m, &e);
+    if (host) return run_pieces(m, &e, p, key);
+    e.out = msx__carve(&memory, result);
     float *there = msx__carve(&memory, pixels);
     e.input = there;
-    e.out = msx__carve(&memory, result);
-    if (in->host)
+    if (!p->x && in->host)
         MSX_RUN(m->device, upload, there, in->host, (size_t)pixels * sizeof *there);
-    else
+    else if (!p->x)
         MSX_TRY(in->fill(m, there, batch, in->payload));
-    MSX_TRY(msx__repeat(m, key, run_encoder, &e));
+    MSX_TRY(run_pieces(m, &e, p, key));
     MSX_RUN(m->device, copy, out, e.out, (size_t)result * sizeof *out);
     return MSX_OK;
 }

@@ -184,8 +184,20 @@ typedef struct msx__input {
     msx_status (*fill)(msx_model *m, float *input, int64_t batch, void *payload);
     void *payload;
 } msx__input;
-/* -> out (B,N,C) on the device; B up to msx__encode_batch(). */
-msx_status msx__encode(msx_model *m, const msx__input *in, int64_t batch, float *out);
+/* Where in the encoder to begin, and what to hand out on the way. Boundary k, 0 .. depth, is x (B,N,D) as it
+ * enters block k, or the neck for k = depth. What follows from a boundary has the bits of a run from the
+ * input. */
+typedef struct msx__passage {
+    const float *x; /* device (B,N,D) at boundary `first`; NULL: from the input */
+    int64_t first;
+    /* depth + 1 places (B,N,D) on the device, NULL where a boundary is not wanted or was passed already;
+     * NULL: none is wanted */
+    float *const *keep;
+} msx__passage;
+/* -> out (B,N,C) on the device; B up to msx__encode_batch(). `p` NULL: from the input to the end; `in` is not
+ * read where that begins later. */
+msx_status msx__encode(msx_model *m, const msx__input *in, const msx__passage *p, int64_t batch,
+                       float *out);
 
 /* ---- prompt_encoder.c, decoder.c ------------------------------------------------------------------- */
 

@@ -124,6 +124,13 @@ static msx_status square(msx_model *m, const msx__preset *preset, const msx_imag
 
 /* ---- either ------------------------------------------------------------------------------------------ */
 
+msx_status msx__image_extent(const msx_model *m, const msx_image *image, msx__extent *x) {
+    *x = (msx__extent){msx_image_width(image), msx_image_height(image), m->image_size,
+                       m->image_size};
+    if (msx__preset_get(m->preset)->square) return MSX_OK;
+    return msx__input_extent(image, m->image_size, &x->resized_width, &x->resized_height);
+}
+
 msx_status msx__prepare_there(msx_model *m, const msx_image *image, float *input, msx__extent *x) {
     const msx__preset *preset = msx__preset_get(m->preset);
     msx_image *plain;
@@ -131,10 +138,7 @@ msx_status msx__prepare_there(msx_model *m, const msx_image *image, float *input
         return msx__fail(m->ctx, MSX_E_ARG,
                          "the network takes 8-bit images; apply msx_image_window() "
                          "to 16-bit and float ones");
-    *x = (msx__extent){msx_image_width(image), msx_image_height(image), m->image_size,
-                       m->image_size};
-    if (!preset->square)
-        MSX_TRY(msx__input_extent(image, m->image_size, &x->resized_width, &x->resized_height));
+    MSX_TRY(msx__image_extent(m, image, x));
     MSX_TRY(msx__input_colours(&plain, preset, image));
     msx_status status = preset->square
                             ? square(m, preset, plain, input)

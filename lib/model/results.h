@@ -24,16 +24,31 @@ struct msx_embedding {
 bool msx__device_prepares(const msx_device *d, msx_preset preset);
 bool msx__prepares_there(const msx_model *m);
 msx_status msx__prepare_there(msx_model *m, const msx_image *image, float *input, msx__extent *x);
+/* The sizes alone. */
+msx_status msx__image_extent(const msx_model *m, const msx_image *image, msx__extent *x);
 
-/* As msx_model_encode_input() for inputs in the device's memory. */
-msx_status msx__model_encode_there(msx_embedding **out, msx_model *m, const float *input,
-                                   const int64_t *sizes, size_t n);
+/* What is encoded: images, or ready inputs (B,3,S,S) with four sizes each, which lie on the host or, with
+ * `there`, on the device. */
+typedef struct msx__sources {
+    const msx_image *const *images;
+    const float *input; /* NULL: images */
+    const int64_t *sizes;
+    bool there;
+} msx__sources;
+
+/* As msx_model_encode() of n images by a passage (NULL: all of the encoder) whose memory is of all n. */
+msx_status msx__model_encode_part(msx_embedding **out, msx_model *m, const msx__sources *from,
+                                  const msx__passage *passage, size_t n);
 
 /* Room for `n` images; data and extents are the caller's to fill. */
 msx_status msx__embedding_create(msx_embedding **out, msx_model *m, size_t n);
 /* Sizes of image `i`: width, height, resized width and height, checked. `path`: the file that says
  * so, or NULL. */
 msx_status msx__embedding_place(msx_embedding *e, int64_t i, const int64_t s[4], const char *path);
+
+/* As msx_model_encode_input() for the images of a passage, whose B is `n` and of any size. */
+msx_status msx__model_encode_passage(msx_embedding **out, msx_model *m, const msx__passage *p,
+                                     const int64_t *sizes, size_t n);
 
 typedef struct msx__prompt {
     int64_t image;

@@ -177,9 +177,17 @@ static bool from_queue(msx_optimizer *o, double *x) {
     return false;
 }
 
+/* Put the kept parameters in place. Their children that are not kept follow them. */
+static void fix(const msx_optimizer *o, double *x) {
+    for (int64_t i = 0; o->fixed && i < o->space->n; i++)
+        if (o->fixed[i]) x[i] = o->like[i];
+    if (o->fixed) msx_space_repair(o->space, x);
+}
+
 /* First configuration not asked yet in the order of msx__space_next(). Of n + 1 different ones at
- * least one is new, so the walk is short. */
+ * least one is new, so the walk is short. With parameters kept it could be as long as the space is large. */
 static msx_status from_walk(msx_optimizer *o, double *x) {
+    if (o->fixed) return MSX_DONE_EXHAUSTED;
     msx__space_first(o->space, x);
     do {
         if (!msx__optimizer_seen(o, x)) {
@@ -199,7 +207,9 @@ static msx_history view(const msx_optimizer *o) {
                          .asked = o->n,
                          .enqueued = o->enqueued,
                          .x = o->x,
-                         .costs = o->costs};
+                         .costs = o->costs,
+                         .fixed = o->fixed,
+                         .like = o->like};
 }
 
 static msx_status from_driver(msx_optimizer *o, double *x) {
@@ -219,12 +229,14 @@ static msx_status from_driver(msx_optimizer *o, double *x) {
         if (status < 0) return status;
         if (status == MSX_DONE_EXHAUSTED) return status;
         msx_space_repair(o->space, x);
+        fix(o, x);
         o->origin = origin ? origin : d->name;
         if (!msx__optimizer_seen(o, x)) return MSX_OK;
     }
     o->origin = "random";
     for (int attempt = 0; attempt < RANDOM_ATTEMPTS; attempt++) {
         msx__space_draw(o->space, &rng, x);
+        fix(o, x);
         if (!msx__optimizer_seen(o, x)) return MSX_OK;
     }
     return from_walk(o, x);
@@ -250,6 +262,32 @@ msx_status msx_optimizer_ask(msx_optimizer *o, double *x, int64_t *trial) {
     *trial = o->n - 1;
     memcpy(x, o->scratch, (size_t)o->space->n * sizeof *x);
     return MSX_OK;
+}
+
+static msx_status check_kept(const msx_optimizer *o, const double *like, const uint8_t *fixed) {
+    MSX_TRY(msx_space_check(o->space, like));
+    for (int64_t i = 0; i < o->space->n; i++) {
+        const msx__param *p = &o->space->params[i];
+        if (fixed[i] && p->parent >= 0 && !fixed[p->parent])
+            return msx__fail(o->ctx, MSX_E_ARG,
+                             "optimizer: '%s' is kept, but '%s' that it depends on is not", p->name,
+                             o->space->params[p->parent].name);
+    }
+    return MSX_OK;
+}
+
+msx_status msx_optimizer_ask_like(msx_optimizer *o, const double *like, const uint8_t *fixed,
+                                  double *x, int64_t *trial) {
+    if (!o) return MSX_E_ARG;
+    if (!like || !fixed)
+        return msx__fail(o->ctx, MSX_E_ARG, "optimizer: %s is NULL", like ? "fixed" : "like");
+    MSX_TRY(check_kept(o, like, fixed));
+    o->like = like;
+    o->fixed = fixed;
+    msx_status status = msx_optimizer_ask(o, x, trial);
+    o->like = NULL;
+    o->fixed = NULL;
+    return status;
 }
 
 const char *msx_optimizer_origin(const msx_optimizer *o) {

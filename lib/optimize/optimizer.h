@@ -40,6 +40,9 @@ struct msx_optimizer {
     double **queue; /* configurations not asked yet: queue[queue_head .. queue_tail) */
     int64_t queue_head, queue_tail, queue_capacity;
 
+    const uint8_t *fixed; /* parameters that the proposal in work keeps as in `like`; NULL: none */
+    const double *like;
+
     double *worst;   /* worst cost seen of each objective; what failed trials hold */
     double *scratch; /* one configuration */
 };

@@ -75,6 +75,7 @@ void msx_evaluator_free(msx_evaluator *e) {
     for (int64_t i = 0; i < e->n_images; i++) free_image(e, &e->images[i]);
     for (int64_t i = 0; i < e->n_tasks; i++) msx__free(e->ctx, e->tasks[i].name);
     msx__boxes_free(&e->boxes);
+    msx__free(e->ctx, e->natural);
     msx__free(e->ctx, e->images);
     msx__free(e->ctx, e->items);
     msx__free(e->ctx, e->tasks);
@@ -218,7 +219,7 @@ static int by_image_and_task(const void *a, const void *b) {
     return x->task < y->task ? -1 : x->task > y->task;
 }
 
-static void index_items(msx_evaluator *e) {
+void msx__evaluator_index(msx_evaluator *e) {
     if (e->n_items > 1) qsort(e->items, (size_t)e->n_items, sizeof *e->items, by_image_and_task);
     for (int64_t i = 0; i < e->n_images; i++) e->images[i].n_items = 0;
     for (int64_t k = e->n_items - 1; k >= 0; k--) {
@@ -268,7 +269,7 @@ msx_status msx_evaluator_add(msx_evaluator *e, const msx_dataset *d, const char 
         return status;
     }
     msx__evaluator_drop_inputs(e);
-    index_items(e);
+    msx__evaluator_index(e);
     return MSX_OK;
 }
 
@@ -302,11 +303,12 @@ const char *msx_evaluator_image_dataset(const msx_evaluator *e, int64_t i) {
     return image_at(e, i) ? e->images[i].dataset->name : NULL;
 }
 
+/* In the order of adding, whatever order the images are visited in. */
 void msx__evaluator_digest(const msx_evaluator *e, char out[MSX__SHA256_HEX]) {
     msx__sha256 h;
     msx__sha256_begin(&h);
     for (int64_t i = 0; i < e->n_images; i++) {
-        const msx__eval_image *image = &e->images[i];
+        const msx__eval_image *image = &e->images[e->natural ? e->natural[i] : i];
         int64_t size[3] = {msx_image_width(image->image), msx_image_height(image->image),
                            msx_image_channels(image->image)};
         size_t pixels = (size_t)(size[0] * size[1]);
@@ -314,12 +316,15 @@ void msx__evaluator_digest(const msx_evaluator *e, char out[MSX__SHA256_HEX]) {
         msx__sha256_add(&h, msx_image_data(image->image), pixels * (size_t)size[2]);
         msx__sha256_add(&h, image->labels, pixels * sizeof *image->labels);
     }
-    for (int64_t k = 0; k < e->n_items; k++) {
-        const msx__eval_item *item = &e->items[k];
-        msx__sha256_add(&h, &item->image, sizeof item->image);
-        msx__sha256_add(&h, &item->task, sizeof item->task);
-        msx__sha256_add(&h, &e->boxes.items[item->first_box],
-                        (size_t)item->n_boxes * sizeof *e->boxes.items);
+    for (int64_t i = 0; i < e->n_images; i++) {
+        const msx__eval_image *image = &e->images[e->natural ? e->natural[i] : i];
+        for (int64_t k = image->first_item; k < image->first_item + image->n_items; k++) {
+            const msx__eval_item *item = &e->items[k];
+            msx__sha256_add(&h, &i, sizeof i);
+            msx__sha256_add(&h, &item->task, sizeof item->task);
+            msx__sha256_add(&h, &e->boxes.items[item->first_box],
+                            (size_t)item->n_boxes * sizeof *e->boxes.items);
+        }
     }
     msx__sha256_hex(&h, out);
 }

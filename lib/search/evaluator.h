@@ -5,6 +5,7 @@
 
 #include "search/boxes.h"
 #include "search/dataset.h"
+#include "search/prefix.h"
 
 typedef struct msx__eval_task {
     char *name; /* "Dataset/label" */
@@ -45,14 +46,31 @@ struct msx_evaluator {
     int64_t n_items, items_capacity;
     msx__boxes boxes;
 
-    /* Network inputs, (n_images, 3, side, side), made at the first run with these properties; NULL
-     * when they would not fit into INPUT_BYTES. */
+    /* Where the images were before msx__evaluator_interleave(); NULL: where they are. */
+    int64_t *natural;
+
+    /* Network inputs, (n_images, 3, side, side), made for these properties; NULL when they would not
+     * fit into INPUT_BYTES. */
     msx_preset preset;
     int64_t side;
     bool here; /* false: devices make them */
     float *inputs;
-    int64_t *sizes; /* n_images x 4 */
+    int64_t *sizes; /* of the inputs: n_images x 4 */
 };
+
+/* Bring the images, once all are added, into an order of which every first part has its share of all data
+ * sets and tasks; keyed by the seed. Scores stay in the order of adding. */
+msx_status msx__evaluator_interleave(msx_evaluator *e, uint64_t seed);
+/* Sort the items by image and tell the images theirs. */
+void msx__evaluator_index(msx_evaluator *e);
+
+/* Make the network inputs for models of that side and preset, on the host with `here`, else by the devices
+ * that run them. Afterwards any number of threads may run such models, each with a `work` of its own. */
+msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side, bool here);
+/* Forget inputs; called when images are added. */
+void msx__evaluator_drop_inputs(msx_evaluator *e);
+
+/* ---- running ----------------------------------------------------------------------------------- */
 
 /* What a device with memory of its own keeps for the next run, so that a run sends only boxes and brings
  * home only counts. (evaluator_there.c) */
@@ -69,29 +87,61 @@ typedef struct msx__eval_there {
  * their own and share the evaluator. */
 typedef struct msx__eval_work {
     msx_ctx *ctx;
-    /* Embeddings of the last encoder state, one per batch, kept for runs that change only the
-     * prompt encoder or the decoder. */
-    msx_embedding **embeddings;
-    int64_t n_embeddings;
+    msx__activation_cache *cache; /* of the model's device; NULL: no results are kept */
     msx__eval_there there;
 } msx__eval_work;
 
 void msx__eval_work_free(msx__eval_work *w); /* accepts a zeroed struct */
 
-/* How a run treats embeddings. */
-enum {
-    MSX__EVAL_KEEP = 1, /* keep them for a later run, memory permitting */
-    MSX__EVAL_REUSE = 2 /* the encoder has not changed since the last run that kept them */
-};
+/* What a run gives. */
+typedef struct msx__eval_result {
+    msx_counts *counts;                /* (items), the caller's; set for the evaluated images */
+    int64_t images;                    /* evaluated: the first so many */
+    int64_t blocks_run, blocks_reused; /* transformer blocks times images, computed and not */
+} msx__eval_result;
 
-/* Make the network inputs for models of that side and preset, on the host with `here`, else by the devices
- * that run them. Afterwards any number of threads may run such models, each with a `work` of its own. */
-msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t side, bool here);
+/* Asked after every batch; *stop ends the run. */
+typedef msx_status (*msx__eval_watch_fn)(const msx__eval_result *so_far, bool *stop, void *payload);
 
-/* As msx_evaluator_run(). `work`: of this model. `stage` NULL: no progress reports.
- * @return MSX_E_FORMAT when the network's output is not finite. */
-msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model,
-                              msx__eval_work *work, int flags, const char *stage);
+/* How to run; all zero is plain. */
+typedef struct msx__eval_how {
+    bool keep;                 /* images and labels stay on the device for the next run */
+    const msx__prefix *prefix; /* of the model's weights; NULL: unknown, so no results are reused */
+    int64_t batch;             /* at most so many images at once; 0: what suits the network */
+    msx__eval_watch_fn watch;  /* may be NULL */
+    void *payload;
+    const char *stage; /* of progress reports; NULL: none */
+} msx__eval_how;
+
+/* @return MSX_E_FORMAT when the network's output is not finite. */
+msx_status msx__evaluator_run(msx_evaluator *e, msx_model *model, msx__eval_work *work,
+                              const msx__eval_how *how, msx__eval_result *r);
+/* The evaluated images' counts as a score. */
+msx_status msx__evaluator_score(msx_score **out, const msx_evaluator *e, const msx__eval_result *r);
+
+enum { MSX__EVAL_MAX_BATCH = 16 };
+
+/* Images [first, first + n) in work. */
+typedef struct msx__eval_batch {
+    const msx_evaluator *e;
+    msx_model *model;
+    msx__eval_work *work;
+    const msx__eval_how *how;
+    msx__eval_result *result;
+    uint8_t *mask, *reference; /* of the largest image */
+    int64_t first, n;
+    const msx_embedding *embedding;
+    msx_embedding *made; /* the same, unless it is the cache's */
+} msx__eval_batch;
+
+/* The embedding of a batch, and after its use: hand it to the cache when it is good, or release it.
+ * (evaluator_embed.c) */
+msx_status msx__evaluator_embed(msx__eval_batch *b);
+msx_status msx__evaluator_keep(msx__eval_batch *b, bool good);
+
+/* Decode and count all items of a batch. (evaluator_count.c) */
+msx_status msx__evaluator_count(msx__eval_batch *b);
+int64_t msx__evaluator_pixels(const msx_evaluator *e, const msx__eval_item *item);
 
 /* Send what runs of `model` need; where memory runs out, less of it. Inputs only with `keep`. */
 msx_status msx__eval_there_prepare(const msx_evaluator *e, msx__eval_work *w, msx_model *model,
@@ -111,9 +161,6 @@ msx_status msx__evaluator_not_finite(const msx_evaluator *e, const msx__eval_ite
 
 /* Digest of all slices, labels and boxes: what a search is scored on. */
 void msx__evaluator_digest(const msx_evaluator *e, char out[MSX__SHA256_HEX]);
-
-/* Forget inputs; called when images are added. */
-void msx__evaluator_drop_inputs(msx_evaluator *e);
 
 /* Union of the masks of all boxes of one item, 0 or 1, at the image's size. The prompts of the item
  * begin at `prompt` of `p`. */

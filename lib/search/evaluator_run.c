@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a model over prepared slices: encode in batches, decode all boxes of a batch, count. */
+/* Running a model over prepared slices, batch by batch: embed, decode, count. */
 #include "search/evaluator.h"
 
 #include "model/results.h"
@@ -8,11 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define INPUT_BYTES      ((int64_t)1 << 30) /* kept network inputs, in all */
-#define EMBEDDING_BYTES  ((int64_t)2 << 30) /* kept embeddings, in all */
-#define BATCH_PIXELS     (4 * 1024 * 1024)  /* input pixels of one encoder call */
-#define MAX_BATCH        16
-#define PROMPTS_PER_CALL 64
+#define INPUT_BYTES  ((int64_t)1 << 30) /* kept network inputs, in all */
+#define BATCH_PIXELS (4 * 1024 * 1024)  /* input pixels of one encoder call */
+
+/* ---- inputs ------------------------------------------------------------------------------------ */
 
 void msx__evaluator_drop_inputs(msx_evaluator *e) {
     msx__free(e->ctx, e->inputs);
@@ -20,11 +19,6 @@ void msx__evaluator_drop_inputs(msx_evaluator *e) {
     e->inputs = NULL;
     e->sizes = NULL;
     e->side = 0;
-}
-
-static int64_t batch_of(int64_t side) {
-    int64_t batch = BATCH_PIXELS / (side * side);
-    return batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
 }
 
 /* Say in the last error, which speaks of an image, whose image that is. */
@@ -63,249 +57,114 @@ msx_status msx__evaluator_prepare(msx_evaluator *e, msx_preset preset, int64_t s
     return MSX_OK;
 }
 
-static msx_status encode_once(msx_embedding **out, const msx_evaluator *e, const msx__eval_there *t,
-                              msx_model *model, int64_t first, int64_t n) {
-    int64_t at = first * 3 * e->side * e->side;
-    if (t->inputs)
-        return msx__model_encode_there(out, model, t->inputs + at, t->sizes + 4 * first, (size_t)n);
-    if (e->inputs)
-        return msx_model_encode_input(out, model, e->inputs + at, e->sizes + 4 * first, (size_t)n);
-    const msx_image *images[MAX_BATCH];
-    for (int64_t i = 0; i < n; i++) images[i] = e->images[first + i].image;
-    return msx_model_encode(out, model, images, (size_t)n);
-}
+/* ---- running ----------------------------------------------------------------------------------- */
 
-/* Kept inputs make room when the device has no memory left to work with. */
-static msx_status encode(msx_embedding **out, const msx_evaluator *e, msx__eval_work *w,
-                         msx_model *model, int64_t first, int64_t n) {
-    msx_status status = encode_once(out, e, &w->there, model, first, n);
-    if (status == MSX_E_NOMEM && msx__eval_there_drop_inputs(w))
-        status = encode_once(out, e, &w->there, model, first, n);
-    return status;
-}
-
-msx_status msx__evaluator_not_finite(const msx_evaluator *e, const msx__eval_item *item) {
-    return msx__fail(e->ctx, MSX_E_FORMAT,
-                     "%s: case %s: the network's output is not finite; its weights are unusable",
-                     e->tasks[item->task].name, e->images[item->image].case_name);
-}
-
-/* A NaN or infinity in mask 0 would count as background and pass for a bad Dice. */
-static msx_status check_finite(const msx_evaluator *e, const msx__eval_item *item,
-                               const msx_prediction *p, int64_t prompt) {
-    const float *logits;
-    int64_t side = msx_prediction_side(p);
-    MSX_TRY(msx__prediction_logits(&logits, p, prompt));
-    for (int64_t i = 0; i < side * side; i++)
-        if (!isfinite(logits[i])) return msx__evaluator_not_finite(e, item);
-    return MSX_OK;
-}
-
-static msx_status add_mask(const msx_prediction *p, int64_t prompt, uint8_t *mask, int64_t n) {
-    msx_image *one;
-    MSX_TRY(msx_prediction_mask(&one, p, prompt, 0));
-    const uint8_t *pixels = msx_image_data(one);
-    for (int64_t i = 0; i < n; i++) mask[i] |= pixels[i];
-    msx_image_free(one);
-    return MSX_OK;
-}
-
-static int64_t pixels_of(const msx_evaluator *e, const msx__eval_item *item) {
-    const msx_image *image = e->images[item->image].image;
-    return msx_image_width(image) * msx_image_height(image);
-}
-
-msx_status msx__evaluator_item_mask(const msx_evaluator *e, const msx__eval_item *item,
-                                    const msx_prediction *p, int64_t prompt, uint8_t *mask) {
-    int64_t n = pixels_of(e, item);
-    memset(mask, 0, (size_t)n);
-    for (int64_t b = 0; b < item->n_boxes; b++) {
-        MSX_TRY(check_finite(e, item, p, prompt + b));
-        MSX_TRY(add_mask(p, prompt + b, mask, n));
-    }
-    return MSX_OK;
-}
-
-/* The task's label against the mask. Pixels of the label "ignore" belong to neither. */
-static msx_counts count_item(const msx_evaluator *e, const msx__eval_item *item, uint8_t *mask,
-                             uint8_t *reference) {
-    const msx__eval_image *image = &e->images[item->image];
-    const msx__eval_task *task = &e->tasks[item->task];
-    int64_t n = pixels_of(e, item);
-    int ignore = task->dataset->description.ignore;
-    for (int64_t i = 0; i < n; i++) {
-        reference[i] = image->labels[i] == task->label;
-        if (image->labels[i] == ignore) mask[i] = 0;
-    }
-    return msx_count_masks(reference, mask, n);
-}
-
-/* One encoded batch in work. */
-typedef struct batch {
-    msx_evaluator *e;
-    msx_model *model;
-    msx__eval_work *work;
-    const msx_embedding *embedding;
-    int64_t first_image;
-    uint8_t *mask, *reference; /* of the largest image */
-    msx__buffer case_name;     /* "Dataset/case" */
-    msx_score *score;
-} batch;
-
-/* Counts of items [first, last), whose prompts begin at 0. */
-static msx_status count_items(batch *b, const msx_prediction *p, int64_t first, int64_t last,
-                              msx_counts *counts) {
-    const msx_evaluator *e = b->e;
-    if (msx__eval_there_counts(b->work, p))
-        return msx__eval_there_count(e, b->work, p, first, last, counts);
-    for (int64_t k = first, prompt = 0; k < last; prompt += e->items[k++].n_boxes) {
-        MSX_TRY(msx__evaluator_item_mask(e, &e->items[k], p, prompt, b->mask));
-        counts[k - first] = count_item(e, &e->items[k], b->mask, b->reference);
-    }
-    return MSX_OK;
-}
-
-static msx_status add_row(batch *b, const msx__eval_item *item, msx_counts counts) {
-    const msx__eval_image *image = &b->e->images[item->image];
-    b->case_name.length = 0;
-    msx__buffer_printf(&b->case_name, "%s/%s", image->dataset->name, image->case_name);
-    if (b->case_name.failed) return MSX_E_NOMEM;
-    return msx_score_add(b->score, b->case_name.data, b->e->tasks[item->task].name, image->slice,
-                         counts);
-}
-
-/* Items [first, last): their boxes in one call. */
-static msx_status decode_items(batch *b, int64_t first, int64_t last) {
-    msx_evaluator *e = b->e;
-    msx_prompts *prompts = NULL;
-    msx_prediction *prediction = NULL;
-    msx_status status = msx_prompts_create(&prompts, e->ctx);
-    for (int64_t k = first; status >= 0 && k < last; k++)
-        for (int64_t j = 0; status >= 0 && j < e->items[k].n_boxes; j++) {
-            const msx__box *box = &e->boxes.items[e->items[k].first_box + j];
-            status = msx_prompts_begin(prompts, e->items[k].image - b->first_image);
-            if (status >= 0) status = msx_prompts_box(prompts, box->x0, box->y0, box->x1, box->y1);
-        }
-    if (status >= 0) status = msx_model_predict(&prediction, b->model, b->embedding, prompts);
-    if (status == MSX_E_NOMEM && msx__eval_there_drop_inputs(b->work)) /* as in encode() */
-        status = msx_model_predict(&prediction, b->model, b->embedding, prompts);
-    msx_counts *counts = msx__alloc(e->ctx, (size_t)(last - first), sizeof *counts);
-    if (!counts) status = MSX_E_NOMEM;
-    if (status >= 0) status = count_items(b, prediction, first, last, counts);
-    for (int64_t k = first; status >= 0 && k < last; k++)
-        status = add_row(b, &e->items[k], counts[k - first]);
-    msx__free(e->ctx, counts);
-    msx_prediction_free(prediction);
-    msx_prompts_free(prompts);
-    return status;
-}
-
-/* Cut the items of a batch's images so that no call exceeds PROMPTS_PER_CALL by more than one item. */
-static msx_status decode_batch(batch *b, int64_t n_images) {
-    const msx_evaluator *e = b->e;
-    const msx__eval_image *last_image = &e->images[b->first_image + n_images - 1];
-    int64_t first = e->images[b->first_image].first_item;
-    int64_t end = last_image->first_item + last_image->n_items;
-    while (first < end) {
-        int64_t last = first, prompts = 0;
-        while (last < end && prompts < PROMPTS_PER_CALL) prompts += e->items[last++].n_boxes;
-        MSX_TRY(decode_items(b, first, last));
-        first = last;
-    }
-    return MSX_OK;
-}
-
-static bool embeddings_fit(const msx_evaluator *e, const msx_model *model) {
-    int64_t grid = msx_arch_get(msx_model_arch(model), MSX_ARCH_GRID), values;
-    int64_t width = msx_arch_get(msx_model_arch(model), MSX_ARCH_DECODER_WIDTH);
-    return msx__product((int64_t[]){e->n_images, width, grid, grid}, 4, &values) &&
-           values <= EMBEDDING_BYTES / (int64_t)sizeof(float);
-}
-
-static void drop_embeddings(msx__eval_work *w) {
-    for (int64_t i = 0; i < w->n_embeddings; i++) msx_embedding_free(w->embeddings[i]);
-    w->n_embeddings = 0;
+static int64_t batch_of(int64_t side) {
+    int64_t batch = BATCH_PIXELS / (side * side);
+    return batch < 1 ? 1 : batch > MSX__EVAL_MAX_BATCH ? MSX__EVAL_MAX_BATCH : batch;
 }
 
 void msx__eval_work_free(msx__eval_work *w) {
-    drop_embeddings(w);
-    if (w->ctx) {
-        msx__eval_there_drop(w);
-        msx__free(w->ctx, w->embeddings);
-    }
+    msx__activation_cache_free(w->cache);
+    if (w->ctx) msx__eval_there_drop(w);
     *w = (msx__eval_work){0};
 }
 
-/* All batches. Kept embeddings are used only when all of them are there: a run that was cancelled in
- * between leaves none behind. */
-static msx_status run_batches(batch *b, int flags, const char *stage) {
-    msx_evaluator *e = b->e;
-    msx__eval_work *w = b->work;
-    int64_t size = batch_of(e->side), n_batches = (e->n_images + size - 1) / size;
-    bool reuse = (flags & MSX__EVAL_REUSE) && w->n_embeddings == n_batches;
-    bool keep = !reuse && (flags & MSX__EVAL_KEEP) && embeddings_fit(e, b->model);
-    if (!reuse) drop_embeddings(w);
-    if (keep && !w->embeddings &&
-        !(w->embeddings = msx__calloc(e->ctx, (size_t)n_batches, sizeof *w->embeddings)))
-        return MSX_E_NOMEM;
-    for (int64_t i = 0; i < n_batches; i++) {
+static msx_status run_batches(msx__eval_batch *b) {
+    const msx_evaluator *e = b->e;
+    const msx__eval_how *how = b->how;
+    msx__eval_result *r = b->result;
+    int64_t size = batch_of(e->side);
+    if (how->batch && how->batch < size) size = how->batch;
+    bool stop = false;
+    while (r->images < e->n_images && !stop) {
         MSX_TRY(msx__check_cancel(e->ctx));
-        b->first_image = i * size;
-        int64_t n = e->n_images - b->first_image < size ? e->n_images - b->first_image : size;
-        msx_embedding *made = NULL;
-        if (!reuse) MSX_TRY(encode(&made, e, w, b->model, b->first_image, n));
-        b->embedding = reuse ? w->embeddings[i] : made;
-        msx_status status = decode_batch(b, n);
-        if (keep && status >= 0)
-            w->embeddings[w->n_embeddings++] = made;
-        else
-            msx_embedding_free(made);
-        MSX_TRY(status);
-        if (stage) MSX_TRY(msx__progress(e->ctx, stage, b->first_image + n, e->n_images, NAN));
+        b->first = r->images;
+        b->n = e->n_images - r->images < size ? e->n_images - r->images : size;
+        MSX_TRY(msx__evaluator_embed(b));
+        msx_status status = msx__evaluator_count(b);
+        msx_status kept = msx__evaluator_keep(b, status >= 0);
+        MSX_TRY(status < 0 ? status : kept);
+        r->images += b->n;
+        if (how->watch) MSX_TRY(how->watch(r, &stop, how->payload));
+        if (how->stage) MSX_TRY(msx__progress(e->ctx, how->stage, r->images, e->n_images, NAN));
     }
     return MSX_OK;
 }
 
-msx_status msx__evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model,
-                              msx__eval_work *work, int flags, const char *stage) {
-    *out = NULL;
+msx_status msx__evaluator_run(msx_evaluator *e, msx_model *model, msx__eval_work *work,
+                              const msx__eval_how *how, msx__eval_result *r) {
     if (e->n_images == 0)
         return msx__fail(e->ctx, MSX_E_FORMAT,
                          "nothing to score: no task has a slice with %" PRId64 " labelled pixels",
                          e->min_object);
+    r->images = r->blocks_run = r->blocks_reused = 0;
     MSX_TRY(msx__evaluator_prepare(e, msx_model_preset(model),
                                    msx_arch_get(msx_model_arch(model), MSX_ARCH_IMAGE_SIZE),
                                    !msx__prepares_there(model)));
     work->ctx = e->ctx;
-    MSX_TRY(msx__eval_there_prepare(e, work, model, flags & MSX__EVAL_KEEP));
+    MSX_TRY(msx__eval_there_prepare(e, work, model, how->keep));
     int64_t largest = 0;
-    for (int64_t i = 0; i < e->n_images; i++) {
-        int64_t n = msx_image_width(e->images[i].image) * msx_image_height(e->images[i].image);
-        if (n > largest) largest = n;
+    for (int64_t k = 0; k < e->n_items; k++) {
+        int64_t pixels = msx__evaluator_pixels(e, &e->items[k]);
+        if (pixels > largest) largest = pixels;
     }
-    batch b = {.e = e, .model = model, .work = work};
-    msx__buffer_init(&b.case_name, e->ctx);
+    msx__eval_batch b = {.e = e, .model = model, .work = work, .how = how, .result = r};
     b.mask = msx__alloc(e->ctx, (size_t)largest, 1);
     b.reference = msx__alloc(e->ctx, (size_t)largest, 1);
-    msx_status status = b.mask && b.reference ? msx_score_create(&b.score, e->ctx) : MSX_E_NOMEM;
-    if (status >= 0) status = run_batches(&b, flags, stage);
-    if (!(flags & MSX__EVAL_KEEP)) msx__eval_there_drop(work);
+    msx_status status = b.mask && b.reference ? run_batches(&b) : MSX_E_NOMEM;
+    if (!how->keep) msx__eval_there_drop(work);
     msx__free(e->ctx, b.mask);
     msx__free(e->ctx, b.reference);
-    msx__buffer_free(&b.case_name);
+    return status;
+}
+
+/* ---- scores ------------------------------------------------------------------------------------ */
+
+static msx_status add_rows(msx_score *score, const msx_evaluator *e, const msx__eval_result *r,
+                           int64_t i, msx__buffer *case_name) {
+    const msx__eval_image *image = &e->images[i];
+    case_name->length = 0;
+    msx__buffer_printf(case_name, "%s/%s", image->dataset->name, image->case_name);
+    if (case_name->failed) return MSX_E_NOMEM;
+    for (int64_t k = image->first_item; k < image->first_item + image->n_items; k++)
+        MSX_TRY(msx_score_add(score, case_name->data, e->tasks[e->items[k].task].name, image->slice,
+                              r->counts[k]));
+    return MSX_OK;
+}
+
+msx_status msx__evaluator_score(msx_score **out, const msx_evaluator *e,
+                                const msx__eval_result *r) {
+    *out = NULL;
+    msx_score *score;
+    MSX_TRY(msx_score_create(&score, e->ctx));
+    msx__buffer case_name;
+    msx__buffer_init(&case_name, e->ctx);
+    msx_status status = MSX_OK;
+    for (int64_t i = 0; status >= 0 && i < e->n_images; i++) {
+        int64_t image = e->natural ? e->natural[i] : i;
+        if (image < r->images) status = add_rows(score, e, r, image, &case_name);
+    }
+    msx__buffer_free(&case_name);
     if (status < 0) {
-        msx_score_free(b.score);
+        msx_score_free(score);
         return status;
     }
-    *out = b.score;
+    *out = score;
     return MSX_OK;
 }
 
 msx_status msx_evaluator_run(msx_score **out, msx_evaluator *e, msx_model *model) {
     if (!e) return MSX_E_ARG;
     if (!out || !model) return msx__fail(e->ctx, MSX_E_ARG, "msx_evaluator_run: NULL argument");
+    *out = NULL;
+    msx__eval_result r = {.counts = msx__alloc(e->ctx, (size_t)e->n_items, sizeof *r.counts)};
     msx__eval_work work = {0};
-    msx_status status = msx__evaluator_run(out, e, model, &work, 0, "score");
+    const msx__eval_how how = {.stage = "score"};
+    msx_status status = r.counts ? MSX_OK : MSX_E_NOMEM;
+    if (status >= 0) status = msx__evaluator_run(e, model, &work, &how, &r);
+    if (status >= 0) status = msx__evaluator_score(out, e, &r);
     msx__eval_work_free(&work);
+    msx__free(e->ctx, r.counts);
     return status;
 }

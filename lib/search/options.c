@@ -78,6 +78,30 @@ static msx_status check_empty(msx_ctx *ctx, const char *value) {
     return msx_empty_rule_find(&rule, ctx, value);
 }
 
+int msx__granularity_of(const char *value) {
+    if (!strcmp(value, "auto")) return 0;
+    bool digit = *value >= '1' && *value < '1' + MSX__MAX_GRANULARITY && !value[1];
+    return digit ? *value - '0' : -1;
+}
+
+static msx_status check_granularity(msx_ctx *ctx, const char *value) {
+    if (msx__granularity_of(value) >= 0) return MSX_OK;
+    return msx__fail(ctx, MSX_E_ARG,
+                     "granularity '%s': a whole number from 1 to 4, or auto, is possible", value);
+}
+
+static msx_status check_proposals(msx_ctx *ctx, const char *value) {
+    static const char *const names[] = {"staged", "whole"};
+    if (!strcmp(value, names[0]) || !strcmp(value, names[1])) return MSX_OK;
+    return msx__unknown(ctx, "kind of proposals", value, names, 2);
+}
+
+static msx_status check_share(msx_ctx *ctx, const char *value) {
+    double number;
+    if (msx__parse_double(value, &number) && number > 0 && number < 1) return MSX_OK;
+    return msx__fail(ctx, MSX_E_ARG, "'%s' is not a number between 0 and 1", value);
+}
+
 /* An integer (lower <= upper) or a text. */
 typedef struct option {
     const char *key;
@@ -96,15 +120,21 @@ typedef struct option {
 static const option table[] = {
     INTEGER(trials, "120", 1, 1000000),
     INTEGER(seed, "0", 0, INT64_MAX),
-    INTEGER(granularity, "2", 1, 4),
-    INTEGER(prompt_granularity, "1", 1, 4),
-    INTEGER(decoder_granularity, "1", 1, 4),
     INTEGER(min_object, "40", 1, INT32_MAX),
     INTEGER(keep_dead_groups, "0", 0, 1),
     INTEGER(batch, "0", 0, 1024),
     INTEGER(workers, "1", 1, 256),
     INTEGER(lease, "60", 1, 86400),
+    INTEGER(racing, "1", 0, 1),
+    INTEGER(racing_min, "4", 1, 1000000),
+    INTEGER(racing_batch, "2", 1, 1000000),
+    INTEGER(cache_mb, "2048", 0, 1 << 24),
+    TEXT(granularity, "2", check_granularity),
+    TEXT(prompt_granularity, "1", check_granularity),
+    TEXT(decoder_granularity, "1", check_granularity),
+    TEXT(groups, "", NULL),
     TEXT(optimizer, "", check_optimizer),
+    TEXT(proposals, "staged", check_proposals),
     TEXT(methods, "linear,task_arithmetic,ties,slerp", check_methods),
     TEXT(preset, "sam", check_preset),
     TEXT(store, "", NULL),
@@ -116,6 +146,7 @@ static const option table[] = {
     TEXT(order, "batch", check_order),
     TEXT(worker, "", check_worker),
     TEXT(devices, "", NULL),
+    TEXT(racing_p, "0.1", check_share),
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
 

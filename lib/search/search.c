@@ -49,6 +49,7 @@ void msx_search_free(msx_search *s) {
     msx__search_worker_free(&s->worker);
     msx_evaluator_free(s->evaluator);
     msx__merge_space_free(&s->space);
+    msx_plan_free(s->own);
     msx_merger_free(s->merger);
     msx__search_forget_trials(s);
     for (size_t i = 0; i < s->n_models; i++) {

@@ -5,6 +5,7 @@
 
 #include "search/evaluator.h"
 #include "search/options.h"
+#include "search/search_race.h"
 #include "search/space.h"
 #include "search/store.h"
 
@@ -32,10 +33,13 @@ typedef struct msx__search_worker {
     uint8_t *changed;   /* per tensor */
     msx_plan *previous; /* what target holds; NULL: unknown */
     msx_model *model;
-    bool settled;            /* it was tried to put the models on the device */
-    bool embeddings_current; /* those in `work` are of the model's encoder */
     msx__eval_work work;
-    int64_t incumbent; /* best of the trials whose results the trial in work may see; -1: none */
+    bool settled;       /* it was tried to put the models on the device */
+    msx__prefix prefix; /* of `previous`; none when that is unknown */
+    msx_counts *counts; /* (items) of the trial in work */
+    int64_t incumbent;  /* trial that the one in work runs against; -1: none */
+    msx__race race;     /* against it */
+    double *rival;      /* its Dice (items), then its costs (tasks) */
 } msx__search_worker;
 
 /* What a trial is worth and what that took. The caller gives room in `costs` and `dice`. */
@@ -44,7 +48,7 @@ typedef struct msx__search_outcome {
     double *dice;                      /* (items of the evaluator); NaN: not evaluated */
     int64_t images;                    /* that were evaluated */
     int64_t blocks_run, blocks_reused; /* transformer blocks times images */
-    bool raced;                        /* stopped early: the costs are running values */
+    bool raced;                        /* stopped early: costs are msx__race_costs() */
 } msx__search_outcome;
 
 /* A trial as the store has it. */
@@ -78,7 +82,9 @@ struct msx_search {
     const char *optimizer_name;
     const char **model_names;
     msx_merger *merger;
+    msx_plan *own; /* defines groups of the user's own; NULL: none */
     msx__merge_space space;
+    bool staged;              /* proposals begin like the best trial (search_stage.c) */
     msx_evaluator *evaluator; /* calibration; NULL: trials are evaluated by the caller */
     msx__store *store;
     int64_t design_trials; /* what the initial design is sized by: the first run's trials */
@@ -116,6 +122,9 @@ msx_status msx__search_needs_images(const msx_search *s);
 
 void msx__search_free_asker(msx_search *s);
 
+/* What the options say of the space. */
+msx__space_options msx__search_space_options(const msx_search *s);
+
 /* Keep what the store says of a trial: the next one, or news of a running one. Everything is copied. */
 msx_status msx__search_take_trial(msx_search *s, const msx__store_trial *t);
 
@@ -138,9 +147,13 @@ msx_status msx__search_apply(msx__search_worker *w, msx_plan *plan);
 /* Give the model the weights of a checkpoint. */
 msx_status msx__search_apply_file(msx__search_worker *w, const msx_checkpoint *file);
 
-/* Tell what the model in place is worth.
+/* Let the next trial run against the best of those whose results it may see; -1: there is none. */
+msx_status msx__search_meet(msx__search_worker *w, int64_t incumbent);
+
+/* Tell what the model in place is worth. @param race NULL: all images are evaluated.
  * @return MSX_E_FORMAT when its output is not finite. */
-msx_status msx__search_costs(msx__search_worker *w, msx__search_outcome *out);
+msx_status msx__search_costs(msx__search_worker *w, const msx__race *race,
+                             msx__search_outcome *out);
 
 /* The score of a task, or of their mean (task -1). */
 msx_status msx__search_summary(const msx_search *s, const msx_score *score, int64_t task,

@@ -55,7 +55,8 @@ static msx_status begin_trial(msx__runner *r, int64_t number, int64_t attempt) {
     const msx__trial *t = &s->trials[number];
     hold(r, number, attempt);
     memcpy(r->x, t->x, (size_t)msx_space_count(s->space.space) * sizeof *r->x);
-    r->worker->incumbent = msx__search_best_of(s, msx__visible_to(s, number));
+    if (s->options.racing)
+        MSX_TRY(msx__search_meet(r->worker, msx__search_best_of(s, msx__visible_to(s, number))));
     return msx__merge_space_plan(&r->plan, &s->space, r->x);
 }
 

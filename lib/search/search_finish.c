@@ -28,6 +28,7 @@ typedef struct picture {
 typedef struct finish {
     msx_search *s;
     msx_evaluator *evaluator;
+    msx_counts *counts; /* (items) of the last model */
     entry *entries;
     int64_t n_entries, n_planned;
     picture pictures[2 * PICTURES];
@@ -36,24 +37,25 @@ typedef struct finish {
 
 /* ---- scores ------------------------------------------------------------------------------------ */
 
-/* Score the model in place. @param score NULL, or receives the counts. */
-static msx_status add_entry(finish *f, const char *kind, const char *name, msx_score **score) {
+/* Score the model in place; its counts stay in f->counts. */
+static msx_status add_entry(finish *f, const char *kind, const char *name) {
     msx_search *s = f->s;
     entry *e = &f->entries[f->n_entries];
-    msx_score *counts;
     msx__search_worker *w = &s->worker;
-    MSX_TRY(msx__evaluator_run(&counts, f->evaluator, w->model, &w->work, 0, NULL));
+    bool known = f->evaluator == s->evaluator && w->prefix.ctx;
+    const msx__eval_how how = {.prefix = known ? &w->prefix : NULL};
+    msx__eval_result r = {.counts = f->counts};
+    msx_score *score;
+    MSX_TRY(msx__evaluator_run(f->evaluator, w->model, &w->work, &how, &r));
+    MSX_TRY(msx__evaluator_score(&score, f->evaluator, &r));
     e->kind = kind;
     snprintf(e->name, sizeof e->name, "%s", name);
     e->summaries = msx__calloc(s->ctx, (size_t)s->n_tasks + 1, sizeof *e->summaries);
     msx_status status = e->summaries ? MSX_OK : MSX_E_NOMEM;
     for (int64_t t = 0; status >= 0 && t <= s->n_tasks; t++)
-        status = msx__search_summary(s, counts, t < s->n_tasks ? t : -1, &e->summaries[t]);
+        status = msx__search_summary(s, score, t < s->n_tasks ? t : -1, &e->summaries[t]);
     f->n_entries++;
-    if (status >= 0 && score)
-        *score = counts;
-    else
-        msx_score_free(counts);
+    msx_score_free(score);
     MSX_TRY(status);
     return msx__progress(s->ctx, "score", f->n_entries, f->n_planned, NAN);
 }
@@ -62,7 +64,7 @@ static msx_status score_inputs(finish *f) {
     msx_search *s = f->s;
     for (size_t i = 0; i < s->n_models; i++) {
         MSX_TRY(msx__search_apply_file(&s->worker, s->models[i].file));
-        MSX_TRY(add_entry(f, "input", s->models[i].name, NULL));
+        MSX_TRY(add_entry(f, "input", s->models[i].name));
     }
     return MSX_OK;
 }
@@ -88,7 +90,7 @@ static msx_status score_uniform(finish *f, const msx_merge_method *const *method
         msx_plan *plan;
         MSX_TRY(msx__merge_space_uniform_plan(&plan, &f->s->space, methods[i]));
         MSX_TRY(msx__search_apply(&f->s->worker, plan));
-        MSX_TRY(add_entry(f, "uniform", methods[i]->name, NULL));
+        MSX_TRY(add_entry(f, "uniform", methods[i]->name));
     }
     return MSX_OK;
 }
@@ -106,13 +108,11 @@ static int by_dice(const void *a, const void *b) {
     return x->image < y->image ? -1 : x->image > y->image;
 }
 
-/* Rows of the score are the evaluator's items, in order. */
-static double item_dice(const finish *f, const msx_score *score, int64_t item) {
-    return msx_dice(msx_score_counts(score, item), f->evaluator->empty);
+static double item_dice(const finish *f, int64_t item) {
+    return msx_dice(f->counts[item], f->evaluator->empty);
 }
 
-static msx_status describe(finish *f, const msx_score *score, const image_dice *which,
-                           const char *rank, picture *p) {
+static msx_status describe(finish *f, const image_dice *which, const char *rank, picture *p) {
     const msx_evaluator *e = f->evaluator;
     const msx__eval_image *image = &e->images[which->image];
     if (image->slice >= 0)
@@ -125,16 +125,15 @@ static msx_status describe(finish *f, const msx_score *score, const image_dice *
     for (int64_t k = image->first_item; k < image->first_item + image->n_items; k++)
         msx__buffer_printf(&p->caption, "%s %s %.3f", k > image->first_item ? "," : ";",
                            e->tasks[e->items[k].task].name + strlen(image->dataset->name) + 1,
-                           item_dice(f, score, k));
+                           item_dice(f, k));
     return p->caption.failed ? MSX_E_NOMEM : MSX_OK;
 }
 
-static msx_status draw(finish *f, const msx_score *score, const image_dice *which,
-                       const char *rank) {
+static msx_status draw(finish *f, const image_dice *which, const char *rank) {
     msx_search *s = f->s;
     picture *p = &f->pictures[f->n_pictures++];
     msx__buffer_init(&p->caption, s->ctx);
-    MSX_TRY(describe(f, score, which, rank, p));
+    MSX_TRY(describe(f, which, rank, p));
     int64_t width = msx_image_width(f->evaluator->images[which->image].image);
     int64_t zoom = PICTURE_PIXELS / width;
     zoom = zoom < 1 ? 1 : zoom > 4 ? 4 : zoom;
@@ -147,7 +146,7 @@ static msx_status draw(finish *f, const msx_score *score, const image_dice *whic
 }
 
 /* The worst images first, then the best, best first; every image at most once. */
-static msx_status draw_extremes(finish *f, const msx_score *score) {
+static msx_status draw_extremes(finish *f) {
     const msx_evaluator *e = f->evaluator;
     int64_t n = e->n_images;
     image_dice *all = msx__alloc(f->s->ctx, (size_t)n, sizeof *all);
@@ -156,15 +155,15 @@ static msx_status draw_extremes(finish *f, const msx_score *score) {
         const msx__eval_image *image = &e->images[i];
         double sum = 0;
         for (int64_t k = image->first_item; k < image->first_item + image->n_items; k++)
-            sum += item_dice(f, score, k);
+            sum += item_dice(f, k);
         all[i] = (image_dice){sum / (double)image->n_items, i};
     }
     if (n > 1) qsort(all, (size_t)n, sizeof *all, by_dice);
     msx_status status = MSX_OK;
     int64_t worst = n / 2 < PICTURES ? n / 2 : PICTURES;
-    for (int64_t i = 0; status >= 0 && i < worst; i++) status = draw(f, score, &all[i], "worst");
+    for (int64_t i = 0; status >= 0 && i < worst; i++) status = draw(f, &all[i], "worst");
     for (int64_t i = 0; status >= 0 && i < PICTURES && i < n - worst; i++)
-        status = draw(f, score, &all[n - 1 - i], "best");
+        status = draw(f, &all[n - 1 - i], "best");
     msx__free(f->s->ctx, all);
     return status;
 }
@@ -173,14 +172,11 @@ static msx_status score_winners(finish *f, const int64_t *trials, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         msx_plan *plan;
         char name[NAME];
-        msx_score *score = NULL;
         snprintf(name, sizeof name, "trial %" PRId64, trials[i]);
         MSX_TRY(msx_search_trial_plan(&plan, f->s, trials[i]));
         MSX_TRY(msx__search_apply(&f->s->worker, plan));
-        MSX_TRY(add_entry(f, "winner", name, i == 0 ? &score : NULL));
-        msx_status status = score ? draw_extremes(f, score) : MSX_OK;
-        msx_score_free(score);
-        MSX_TRY(status);
+        MSX_TRY(add_entry(f, "winner", name));
+        if (i == 0) MSX_TRY(draw_extremes(f));
     }
     return MSX_OK;
 }
@@ -229,12 +225,17 @@ static msx_status run(finish *f, msx_split split) {
     int64_t winners[WINNERS];
     int64_t front = msx_search_front(s, winners, s->n_tasks > 1 ? WINNERS : 1);
     int64_t n_winners = s->n_tasks > 1 ? (front < WINNERS ? front : WINNERS) : front > 0;
+    if (n_winners == 0 && msx_search_best(s) >= 0) return MSX_E_NOMEM; /* of ranking the front */
     if (n_winners == 0)
         return msx__fail(s->ctx, MSX_E_ARG, "no trial has been finished; run the search first");
     size_t room = s->space.n_methods + 4;
     const msx_merge_method **methods = msx__alloc(s->ctx, room, sizeof *methods);
     f->entries = msx__calloc(s->ctx, s->n_models + room + WINNERS, sizeof *f->entries);
     msx_status status = methods && f->entries ? open_split(f, split) : MSX_E_NOMEM;
+    if (status >= 0) {
+        f->counts = msx__alloc(s->ctx, (size_t)f->evaluator->n_items, sizeof *f->counts);
+        if (!f->counts) status = MSX_E_NOMEM;
+    }
     size_t n_methods = status >= 0 ? uniform_methods(s, methods) : 0;
     f->n_planned = (int64_t)(s->n_models + n_methods) + n_winners;
     if (status >= 0) status = score_inputs(f);
@@ -257,6 +258,7 @@ msx_status msx_search_finish(msx_search *s, msx_split split) {
         msx__buffer_free(&f.pictures[i].caption);
         msx_free(s->ctx, f.pictures[i].png);
     }
+    msx__free(s->ctx, f.counts);
     msx__free(s->ctx, f.entries);
     if (f.evaluator != s->evaluator) msx_evaluator_free(f.evaluator);
     return status;

@@ -8,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-#define ENCODER "image_encoder."
-
 /* A device and a merger that no other thread uses. */
 static msx_status open_own(msx__search_worker *w, const char *name) {
     msx_search *s = w->search;
@@ -27,17 +25,23 @@ msx_status msx__search_worker_init(msx__search_worker *w, msx_search *s, msx_dev
     if (!device) MSX_TRY(open_own(w, name));
     int64_t tensors = msx_arch_tensor_count(msx_merger_arch(s->merger));
     MSX_TRY(msx_checkpoint_create(&w->target, s->ctx));
+    if (s->options.cache_mb)
+        MSX_TRY(msx__activation_cache_create(&w->work.cache, s->ctx,
+                                             (s->options.cache_mb << 20) / s->options.workers));
     w->changed = msx__calloc(s->ctx, (size_t)tensors, 1);
     return w->changed ? MSX_OK : MSX_E_NOMEM;
 }
 
 void msx__search_worker_free(msx__search_worker *w) {
     if (!w->search) return;
+    msx__eval_work_free(&w->work);
     msx_model_free(w->model);
+    msx__prefix_free(&w->prefix);
     msx_plan_free(w->previous);
     msx_checkpoint_free(w->target);
     msx__free(w->search->ctx, w->changed);
-    msx__eval_work_free(&w->work);
+    msx__free(w->search->ctx, w->counts);
+    msx__free(w->search->ctx, w->rival);
     if (w->owns) {
         msx_merger_free(w->merger); /* what it keeps on the device goes before the device */
         msx_device_free(w->device);
@@ -49,7 +53,7 @@ void msx__search_worker_free(msx__search_worker *w) {
 static void distrust(msx__search_worker *w) {
     msx_plan_free(w->previous);
     w->previous = NULL;
-    w->embeddings_current = false;
+    msx__prefix_free(&w->prefix);
 }
 
 /* True when the models lay on the device and their memory has been given back: what failed for lack of it
@@ -100,17 +104,17 @@ static msx_status merge(msx__search_worker *w, const msx_plan *plan) {
 }
 
 msx_status msx__search_apply(msx__search_worker *w, msx_plan *plan) {
+    msx__prefix prefix = {0};
     msx_status status = merge(w, plan);
-    const msx_arch *arch = msx_merger_arch(w->merger);
-    for (int64_t i = 0; status >= 0 && i < msx_arch_tensor_count(arch); i++)
-        if (w->changed[i] && !strncmp(msx_arch_tensor_name(arch, i), ENCODER, sizeof ENCODER - 1))
-            w->embeddings_current = false;
+    if (status >= 0) status = msx__prefix_create(&prefix, w->merger, plan);
     if (status < 0) {
         distrust(w);
         msx_plan_free(plan);
         return status;
     }
+    msx__prefix_free(&w->prefix);
     msx_plan_free(w->previous);
+    w->prefix = prefix;
     w->previous = plan;
     return MSX_OK;
 }
@@ -136,28 +140,93 @@ msx_status msx__search_summary(const msx_search *s, const msx_score *score, int6
                              out);
 }
 
-msx_status msx__search_costs(msx__search_worker *w, msx__search_outcome *out) {
-    msx_search *s = w->search;
-    const msx_evaluator *e = s->evaluator;
-    msx_score *score;
-    bool reuse = w->embeddings_current && w->work.n_embeddings > 0;
-    int flags = MSX__EVAL_KEEP | (reuse ? MSX__EVAL_REUSE : 0);
-    msx_status status = msx__evaluator_run(&score, s->evaluator, w->model, &w->work, flags, NULL);
-    if (make_room(w, status))
-        status = msx__evaluator_run(&score, s->evaluator, w->model, &w->work, flags, NULL);
+/* What evaluating needs, once there are images. */
+static msx_status need_room(msx__search_worker *w) {
+    const msx_search *s = w->search;
+    size_t items = (size_t)s->evaluator->n_items, tasks = (size_t)s->n_tasks;
+    if (w->counts) return MSX_OK;
+    w->race = (msx__race){.evaluator = s->evaluator, .minimum = s->options.racing_min};
+    msx__parse_double(s->options.racing_p, &w->race.p); /* checked when it was set */
+    if (!w->rival) w->rival = msx__alloc(s->ctx, items + tasks, sizeof *w->rival);
+    w->counts = w->rival ? msx__alloc(s->ctx, items, sizeof *w->counts) : NULL;
+    return w->counts ? MSX_OK : MSX_E_NOMEM;
+}
+
+msx_status msx__search_meet(msx__search_worker *w, int64_t incumbent) {
+    const msx_search *s = w->search;
+    MSX_TRY(need_room(w));
+    if (incumbent == w->incumbent) return MSX_OK;
+    w->race.dice = NULL;
+    w->incumbent = -1;
+    if (incumbent < 0) return MSX_OK;
+    double *costs = w->rival + s->evaluator->n_items;
+    msx_status status = msx__store_read_dice(s->store, incumbent, w->rival);
+    if (status == MSX_E_NOTFOUND) return MSX_OK; /* told from outside: nobody knows its images */
     MSX_TRY(status);
-    w->embeddings_current = true;
+    memcpy(costs, s->trials[incumbent].costs, (size_t)s->n_tasks * sizeof *costs);
+    w->incumbent = incumbent;
+    w->race.dice = w->rival;
+    w->race.costs = costs;
+    return MSX_OK;
+}
+
+/* A trial that runs. */
+typedef struct running {
+    const msx__race *race;
+    msx__search_outcome *out;
+    int64_t known; /* items whose Dice is in out->dice */
+} running;
+
+static msx_status watch(const msx__eval_result *so_far, bool *stop, void *payload) {
+    running *r = payload;
+    const msx_evaluator *e = r->race->evaluator;
+    for (; r->known < e->n_items && e->items[r->known].image < so_far->images; r->known++)
+        r->out->dice[r->known] = msx_dice(so_far->counts[r->known], e->empty);
+    if (so_far->images < e->n_images)
+        MSX_TRY(msx__race_is_lost(r->race, r->out->dice, so_far->images, stop));
+    r->out->raced = *stop;
+    return MSX_OK;
+}
+
+/* Of the tasks, from all images. */
+static msx_status whole_costs(const msx_search *s, const msx__eval_result *r, double *costs) {
+    msx_score *score;
+    MSX_TRY(msx__evaluator_score(&score, s->evaluator, r));
+    msx_status status = MSX_OK;
     for (int64_t t = 0; status >= 0 && t < s->n_tasks; t++) {
         msx_summary summary;
         status = msx__search_summary(s, score, t, &summary);
-        out->costs[t] = 1 - summary.mean;
+        costs[t] = 1 - summary.mean;
     }
-    for (int64_t i = 0; i < e->n_items; i++)
-        out->dice[i] = msx_dice(msx_score_counts(score, i), e->empty);
-    out->images = e->n_images;
-    int64_t blocks = e->n_images * msx_arch_get(msx_merger_arch(w->merger), MSX_ARCH_DEPTH);
-    out->blocks_run = reuse ? 0 : blocks;
-    out->blocks_reused = reuse ? blocks : 0;
     msx_score_free(score);
     return status;
+}
+
+msx_status msx__search_costs(msx__search_worker *w, const msx__race *race,
+                             msx__search_outcome *out) {
+    msx_search *s = w->search;
+    msx_evaluator *e = s->evaluator;
+    MSX_TRY(need_room(w));
+    const msx__race none = {.evaluator = e};
+    running trial = {.race = race ? race : &none, .out = out};
+    const msx__eval_how how = {.keep = true,
+                               .prefix = w->prefix.ctx ? &w->prefix : NULL,
+                               .batch = s->options.racing ? s->options.racing_batch : 0,
+                               .watch = watch,
+                               .payload = &trial};
+    msx__eval_result r = {.counts = w->counts};
+    out->raced = false;
+    for (int64_t k = 0; k < e->n_items; k++) out->dice[k] = NAN;
+    msx_status status = msx__evaluator_run(e, w->model, &w->work, &how, &r);
+    if (make_room(w, status)) {
+        trial.known = 0;
+        status = msx__evaluator_run(e, w->model, &w->work, &how, &r);
+    }
+    out->images = r.images;
+    out->blocks_run = r.blocks_run;
+    out->blocks_reused = r.blocks_reused;
+    MSX_TRY(status);
+    if (!out->raced) return whole_costs(s, &r, out->costs);
+    msx__race_costs(race, out->dice, r.images, out->costs);
+    return MSX_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From names to a search that can run: models, data, space, store. */
 #include "search/search.h"
+#include "search/space_groups.h"
 
 #include <medsamix/sys/optimizer_driver.h>
 
@@ -29,7 +30,7 @@ static msx_status prepare_data(msx_search *s) {
                              "task '%s': no calibration slice has %" PRId64
                              " labelled pixels; leave the task out or lower min_object",
                              s->task_names[t], s->options.min_object);
-    return MSX_OK;
+    return msx__evaluator_interleave(s->evaluator, (uint64_t)s->options.seed);
 }
 
 /* The random matrix of the positional encoding is never merged. Where models have different ones, a
@@ -96,14 +97,25 @@ static void log_groups(const msx_search *s) {
     }
 }
 
+msx__space_options msx__search_space_options(const msx_search *s) {
+    const msx__search_options *o = &s->options;
+    return (msx__space_options){
+        .granularity = {msx__granularity_of(o->granularity),
+                        msx__granularity_of(o->prompt_granularity),
+                        msx__granularity_of(o->decoder_granularity)},
+        .methods = o->methods,
+        .own = s->own,
+        .keep_dead = o->keep_dead_groups != 0,
+    };
+}
+
 static msx_status prepare_space(msx_search *s) {
-    msx_granularity granularity = {.struct_size = sizeof granularity,
-                                   .encoder = (int)s->options.granularity,
-                                   .prompt = (int)s->options.prompt_granularity,
-                                   .decoder = (int)s->options.decoder_granularity};
+    const msx__search_options *o = &s->options;
+    if (*o->groups) MSX_TRY(msx_plan_load(&s->own, s->ctx, o->groups));
+    const msx__space_options options = msx__search_space_options(s);
     MSX_TRY(msx__merge_space_create(&s->space, s->ctx, s->merger, s->model_names, s->n_models,
-                                    &granularity, s->options.methods,
-                                    s->options.keep_dead_groups != 0));
+                                    &options));
+    s->staged = !s->outside && !strcmp(o->proposals, "staged");
     log_groups(s);
     return MSX_OK;
 }
@@ -148,20 +160,22 @@ enum {
     N_TRIALS,
     N_SEED,
     N_MIN_OBJECT,
-    N_GRANULARITY,
-    N_PROMPT,
-    N_DECODER,
     N_IMAGES,
     N_OBJECTS,
     N_DEAD,
     N_BATCH,
+    N_DEPTH,
+    N_RACING,
+    N_RACING_MIN,
+    N_RACING_BATCH,
     N_NUMBERS
 };
 
 typedef struct definition {
     char numbers[N_NUMBERS][NUMBER_TEXT];
     char digest[MSX__SHA256_HEX];
-    msx__buffer driver_options;
+    msx__buffer driver_options, uses;
+    msx_plan *own; /* a plan of the user's own groups alone; NULL: none */
     msx__store_model *models;
     msx__store_task *tasks;
     msx__store_group *groups;
@@ -195,13 +209,14 @@ static msx_status fill_texts(msx_search *s, definition *d) {
         [N_TRIALS] = o->trials,
         [N_SEED] = o->seed,
         [N_MIN_OBJECT] = o->min_object,
-        [N_GRANULARITY] = o->granularity,
-        [N_PROMPT] = o->prompt_granularity,
-        [N_DECODER] = o->decoder_granularity,
         [N_IMAGES] = s->outside ? 0 : s->evaluator->n_images,
         [N_OBJECTS] = s->outside ? 0 : s->evaluator->n_items,
         [N_DEAD] = o->keep_dead_groups,
         [N_BATCH] = s->batch,
+        [N_DEPTH] = s->space.depth,
+        [N_RACING] = o->racing,
+        [N_RACING_MIN] = o->racing_min,
+        [N_RACING_BATCH] = o->racing_batch,
     };
     for (int i = 0; i < N_NUMBERS; i++)
         snprintf(d->numbers[i], NUMBER_TEXT, "%" PRId64, numbers[i]);
@@ -209,6 +224,11 @@ static msx_status fill_texts(msx_search *s, definition *d) {
         strcpy(d->digest, "outside");
     else
         msx__evaluator_digest(s->evaluator, d->digest);
+    MSX_TRY(msx__merge_space_uses(&s->space, &d->uses));
+    if (s->own) {
+        MSX_TRY(msx__space_frame(&d->own, s->ctx, (const int[]){1, 1, 1}, s->own));
+        if (!msx_plan_text(d->own)) return MSX_E_NOMEM;
+    }
     return driver_options_text(s, &d->driver_options);
 }
 
@@ -258,12 +278,20 @@ static msx_status open_store(msx_search *s, definition *d) {
         {"unit", o->unit, true},
         {"empty", o->empty, true},
         {"methods", o->methods, true},
-        {"granularity", d->numbers[N_GRANULARITY], true},
-        {"prompt_granularity", d->numbers[N_PROMPT], true},
-        {"decoder_granularity", d->numbers[N_DECODER], true},
+        {"granularity", o->granularity, true},
+        {"prompt_granularity", o->prompt_granularity, true},
+        {"decoder_granularity", o->decoder_granularity, true},
+        {"own_groups", d->own ? msx_plan_text(d->own) : "", true},
+        {"group_uses", d->uses.data, true},
+        {"encoder_depth", d->numbers[N_DEPTH], true},
+        {"proposals", s->staged ? "staged" : "whole", true},
         {"keep_dead_groups", d->numbers[N_DEAD], true},
         {"order", o->order, true},
         {"batch", d->numbers[N_BATCH], true},
+        {"racing", d->numbers[N_RACING], true},
+        {"racing_min", d->numbers[N_RACING_MIN], true},
+        {"racing_batch", d->numbers[N_RACING_BATCH], true},
+        {"racing_p", o->racing_p, true},
         {"calibration_images", d->numbers[N_IMAGES], true},
         {"calibration_objects", d->numbers[N_OBJECTS], true},
         {"data", d->digest, true},
@@ -284,8 +312,11 @@ static msx_status open_store(msx_search *s, definition *d) {
 static msx_status prepare_store(msx_search *s) {
     definition d = {0};
     msx__buffer_init(&d.driver_options, s->ctx);
+    msx__buffer_init(&d.uses, s->ctx);
     msx_status status = open_store(s, &d);
     msx__buffer_free(&d.driver_options);
+    msx__buffer_free(&d.uses);
+    msx_plan_free(d.own);
     msx__free(s->ctx, d.models);
     msx__free(s->ctx, d.tasks);
     msx__free(s->ctx, d.groups);
@@ -333,6 +364,7 @@ static void forget(msx_search *s) {
     msx__search_worker_free(&s->worker);
     msx_evaluator_free(s->evaluator);
     msx__merge_space_free(&s->space);
+    msx_plan_free(s->own);
     msx_merger_free(s->merger);
     msx__free(s->ctx, s->model_names);
     for (size_t i = 0; i < s->n_models; i++) {
@@ -342,6 +374,7 @@ static void forget(msx_search *s) {
     }
     s->store = NULL;
     s->evaluator = NULL;
+    s->own = NULL;
     s->merger = NULL;
     s->model_names = NULL;
     msx__search_forget_trials(s);

@@ -71,7 +71,8 @@ msx_status msx__proposer_create(msx__proposer *p, msx_search *s) {
     if (!d) return msx__fail(s->ctx, MSX_E_NOTFOUND, "optimizer '%s' is gone", s->optimizer_name);
     p->n_objectives = d->max_objectives == 1 ? 1 : (int)s->n_tasks;
     p->x = msx__alloc(s->ctx, (size_t)msx_space_count(s->space.space), sizeof *p->x);
-    return p->x ? make_optimizer(p) : MSX_E_NOMEM;
+    p->fixed = msx__alloc(s->ctx, (size_t)msx_space_count(s->space.space), 1);
+    return p->x && p->fixed ? make_optimizer(p) : MSX_E_NOMEM;
 }
 
 void msx__proposer_free(msx__proposer *p) {
@@ -79,6 +80,7 @@ void msx__proposer_free(msx__proposer *p) {
     msx_optimizer_free(p->optimizer);
     msx__free(p->s->ctx, p->told);
     msx__free(p->s->ctx, p->x);
+    msx__free(p->s->ctx, p->fixed);
     *p = (msx__proposer){0};
 }
 
@@ -195,7 +197,7 @@ msx_status msx__proposer_propose(msx__proposer *p, const char **origin,
     MSX_TRY(msx__proposer_follow(p));
     MSX_TRY(show(p, p->asked));
     digest(p, history);
-    msx_status status = msx_optimizer_ask(p->optimizer, p->x, &trial);
+    msx_status status = msx__stage_ask(p, p->asked, &trial);
     if (status != MSX_OK) return status;
     *origin = msx_optimizer_origin(p->optimizer);
     p->asked++;

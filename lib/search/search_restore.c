@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define MOST_OBJECTS INT32_MAX
+#define MOST_BLOCKS  1024
 
 /* ---- options --------------------------------------------------------------------------------------- */
 
@@ -105,24 +106,38 @@ static msx_status take_group(const char *const texts[3], int64_t elements, void 
 
 /* ---- the space ------------------------------------------------------------------------------------- */
 
+/* What the groups are used by, and the user's own ones, which the rows of the store do not say. */
+static msx_status read_groups(msx_search *s, groups *g, char **uses) {
+    char *own;
+    MSX_TRY(msx__store_read_list(s->store, MSX__STORE_GROUPS, take_group, g));
+    MSX_TRY(read_text(s, "group_uses", uses));
+    MSX_TRY(read_text(s, "own_groups", &own));
+    msx_status status = MSX_OK;
+    if (*own) status = damaged(s, msx_plan_parse(&s->own, s->ctx, own, strlen(own), "own_groups"));
+    msx__free(s->ctx, own);
+    return status;
+}
+
 static msx_status restore_space(msx_search *s) {
-    msx_granularity granularity = {.struct_size = sizeof granularity,
-                                   .encoder = (int)s->options.granularity,
-                                   .prompt = (int)s->options.prompt_granularity,
-                                   .decoder = (int)s->options.decoder_granularity};
+    int64_t depth;
+    char *uses = NULL;
     s->model_names = msx__alloc(s->ctx, s->n_models, sizeof *s->model_names);
     if (!s->model_names) return MSX_E_NOMEM;
     for (size_t i = 0; i < s->n_models; i++) s->model_names[i] = s->models[i].name;
+    MSX_TRY(msx__search_read_number(s, "encoder_depth", 1, MOST_BLOCKS, &depth));
     groups g = {.s = s};
-    msx_status status = msx__store_read_list(s->store, MSX__STORE_GROUPS, take_group, &g);
+    msx_status status = read_groups(s, &g, &uses);
     if (status < 0) {
         for (int64_t i = 0; i < g.n; i++) msx__free(s->ctx, g.rows[i].name);
         msx__free(s->ctx, g.rows);
-        return status;
+    } else {
+        const msx__space_options options = msx__search_space_options(s);
+        status = damaged(s, msx__merge_space_restore(&s->space, s->ctx, g.rows, g.n, uses, depth,
+                                                     s->model_names, s->n_models, &options));
+        s->staged = !strcmp(s->options.proposals, "staged");
     }
-    status = msx__merge_space_restore(&s->space, s->ctx, g.rows, g.n, s->model_names, s->n_models,
-                                      &granularity, s->options.methods);
-    return damaged(s, status);
+    msx__free(s->ctx, uses);
+    return status;
 }
 
 static msx_status restore(msx_search *s) {

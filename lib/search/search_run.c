@@ -29,8 +29,9 @@ static msx_status evaluate(msx__runner *r, bool *failed) {
     msx_plan *plan = r->plan;
     r->plan = NULL;
     r->outcome.raced = false;
-    MSX_TRY(msx__search_apply(r->worker, plan));
-    msx_status status = msx__search_costs(r->worker, &r->outcome);
+    msx__search_worker *w = r->worker;
+    MSX_TRY(msx__search_apply(w, plan));
+    msx_status status = msx__search_costs(w, s->options.racing ? &w->race : NULL, &r->outcome);
     *failed = status == MSX_E_FORMAT;
     if (status < 0 && !*failed) return status;
     for (int64_t t = 0; !*failed && t < s->n_tasks; t++) *failed = !isfinite(r->outcome.costs[t]);

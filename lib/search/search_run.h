@@ -20,7 +20,8 @@ typedef struct msx__proposer {
     int64_t told_below; /* trials below have been told */
     uint8_t *told;      /* order "free": per trial, of `capacity` */
     int64_t capacity;
-    double *x; /* room for one configuration */
+    double *x;      /* room for one configuration */
+    uint8_t *fixed; /* and for what it keeps of another */
 } msx__proposer;
 
 msx_status msx__proposer_create(msx__proposer *p, msx_search *s);
@@ -40,6 +41,15 @@ msx_status msx__proposer_propose(msx__proposer *p, const char **origin,
 
 /* Trial n may see the results of the trials below this. */
 int64_t msx__visible_to(const msx_search *s, int64_t n);
+
+/* ---- stages (search_stage.c) --------------------------------------------------------------------- */
+
+/* Boundary of the encoder up to which trial n is to be like the best one; -1: it may differ from the
+ * start. */
+int64_t msx__stage_of(const msx_search *s, int64_t n);
+
+/* Ask for trial n into p->x, like the best one as far as its stage says. */
+msx_status msx__stage_ask(msx__proposer *p, int64_t n, int64_t *trial);
 
 /* ---- running ------------------------------------------------------------------------------------- */
 

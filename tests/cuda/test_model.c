@@ -99,6 +99,14 @@ START_TEST(embeddings_and_logits_match) {
 }
 END_TEST
 
+START_TEST(an_encode_from_a_boundary_gives_the_bits_of_a_whole_one) {
+    golden g = open_golden("a", _i % 2 ? MSX_PRECISION_FP16 : MSX_PRECISION_FP32,
+                           _i < 2 ? MSX_PRESET_SAM : MSX_PRESET_MEDSAM);
+    passage_check(&g);
+    golden_close(&g);
+}
+END_TEST
+
 START_TEST(pixels_to_masks_match) {
     golden g = open_golden("a", MSX_PRECISION_FP32, MSX_PRESET_MEDSAM);
     msx_image *image = golden_image(&g), *map;
@@ -363,6 +371,7 @@ static Suite *suite(void) {
     TCase *t = tcase_create("golden");
     tcase_set_timeout(t, 240);
     tcase_add_loop_test(t, embeddings_and_logits_match, 0, RUNS);
+    tcase_add_loop_test(t, an_encode_from_a_boundary_gives_the_bits_of_a_whole_one, 0, 3);
     tcase_add_test(t, pixels_to_masks_match);
     tcase_add_loop_test(t, batches_and_updates_match, 0, 2);
     tcase_add_loop_test(t, logits_may_stay_on_the_device, 0, 2);

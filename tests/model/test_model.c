@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib/model: batches, ragged prompts, threads, updates, arguments. */
-#include "golden.h"
+#include "passage.h"
 
 /* n different inputs made from the golden one: each shifted by a few values. */
 static float *make_inputs(const golden *g, int n, int64_t *pixels) {
@@ -46,6 +46,15 @@ START_TEST(a_batch_gives_the_bits_of_one_by_one) {
     }
     msx_embedding_free(batch);
     free(inputs);
+    golden_close(&g);
+}
+END_TEST
+
+START_TEST(an_encode_from_a_boundary_gives_the_bits_of_a_whole_one) {
+    golden g;
+    golden_open(&g, _i % 2 ? "b" : "a", MSX_PRESET_SAM);
+    test_ok(g.ctx, msx_ctx_set_threads(g.ctx, 1 + _i / 2));
+    passage_check(&g);
     golden_close(&g);
 }
 END_TEST
@@ -481,6 +490,7 @@ static Suite *suite(void) {
     TCase *t = tcase_create("model");
     tcase_set_timeout(t, 240);
     tcase_add_loop_test(t, a_batch_gives_the_bits_of_one_by_one, 0, 2);
+    tcase_add_loop_test(t, an_encode_from_a_boundary_gives_the_bits_of_a_whole_one, 0, 4);
     tcase_add_test(t, mixed_prompts_give_the_bits_of_one_by_one);
     tcase_add_test(t, masks_come_back_as_the_preset_says);
     tcase_add_test(t, threads_change_no_bit);

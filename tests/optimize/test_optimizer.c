@@ -409,6 +409,84 @@ START_TEST(running_trials_are_adopted) {
 END_TEST
 
 /* Whatever allocation fails, the call says so, nothing leaks, and asking again works. */
+/* Switch and level stay, x varies; then level varies below a switch that stays. */
+START_TEST(a_proposal_may_keep_a_part_of_another) {
+    static const char *const drivers[] = {"random", "sobol", "smac", "parego"};
+    for (size_t d = 0; d < sizeof drivers / sizeof *drivers; d++) {
+        msx_ctx *ctx = test_ctx();
+        msx_space *s = tiny(ctx);
+        msx_optimizer *o, *replayed;
+        test_ok(ctx, msx_space_add_float(s, "x", -1, 1, 0, false));
+        test_ok(ctx, msx_optimizer_create(&o, ctx, drivers[d], s, 1, 24, 5));
+        test_ok(ctx, msx_optimizer_create(&replayed, ctx, drivers[d], s, 1, 24, 5));
+        const double like[3] = {1, 3, 0.5}, queued[3] = {0, NAN, 0.25};
+        const uint8_t fixed[2][3] = {{1, 1, 0}, {1, 0, 0}};
+        test_ok(ctx, msx_optimizer_enqueue(o, queued));
+        double x[24][3], y[3];
+        int64_t trial;
+        for (int i = 0; i < 24; i++) {
+            msx_status status = i % 3 == 2
+                                    ? msx_optimizer_ask(o, x[i], &trial)
+                                    : msx_optimizer_ask_like(o, like, fixed[i % 3], x[i], &trial);
+            test_ok(ctx, status);
+            ck_assert_int_eq(trial, i);
+            test_ok(ctx, msx_space_check(s, x[i]));
+            for (int k = 0; k < i; k++) ck_assert(!msx_space_equal(s, x[i], x[k]));
+            if (i == 0) ck_assert(msx_space_equal(s, x[0], queued));
+            for (int k = 0; i > 0 && i % 3 < 2 && k < 3; k++)
+                if (fixed[i % 3][k]) ck_assert(x[i][k] == like[k]);
+            double cost = fabs(x[i][2] - 0.3) + x[i][0];
+            test_ok(ctx, msx_optimizer_tell(o, trial, &cost));
+            if (i < 14) test_ok(ctx, msx_optimizer_replay(replayed, x[i], &cost));
+        }
+        for (int i = 14; i < 24;
+             i++) { /* what was kept belongs to the question, not to the state */
+            msx_status status =
+                i % 3 == 2 ? msx_optimizer_ask(replayed, y, &trial)
+                           : msx_optimizer_ask_like(replayed, like, fixed[i % 3], y, &trial);
+            test_ok(ctx, status);
+            ck_assert(msx_space_equal(s, x[i], y));
+            double cost = fabs(y[2] - 0.3) + y[0];
+            test_ok(ctx, msx_optimizer_tell(replayed, trial, &cost));
+        }
+        msx_optimizer_free(replayed);
+        msx_optimizer_free(o);
+        msx_space_free(s);
+        msx_ctx_free(ctx);
+    }
+}
+END_TEST
+
+START_TEST(keeping_is_checked_and_ends_when_nothing_is_left) {
+    msx_ctx *ctx = test_ctx();
+    msx_space *s = tiny(ctx);
+    msx_optimizer *o;
+    test_ok(ctx, msx_optimizer_create(&o, ctx, "random", s, 1, 0, 5));
+    const double like[2] = {1, 2}, bad[2] = {0, 2};
+    const uint8_t parent[2] = {1, 0}, child[2] = {0, 1};
+    double x[2];
+    int64_t trial;
+    ck_assert_int_eq(msx_optimizer_ask_like(NULL, like, parent, x, &trial), MSX_E_ARG);
+    test_fails(ctx, msx_optimizer_ask_like(o, NULL, parent, x, &trial), MSX_E_ARG, "like");
+    test_fails(ctx, msx_optimizer_ask_like(o, like, NULL, x, &trial), MSX_E_ARG, "fixed");
+    test_fails(ctx, msx_optimizer_ask_like(o, like, parent, NULL, &trial), MSX_E_ARG, "x is NULL");
+    test_fails(ctx, msx_optimizer_ask_like(o, bad, parent, x, &trial), MSX_E_ARG, "inactive");
+    test_fails(ctx, msx_optimizer_ask_like(o, like, child, x, &trial), MSX_E_ARG,
+               "'level' is kept, but 'switch'");
+    for (int i = 0; i < 3; i++) {
+        test_ok(ctx, msx_optimizer_ask_like(o, like, parent, x, &trial));
+        ck_assert(x[0] == 1);
+    }
+    ck_assert_int_eq(msx_optimizer_ask_like(o, like, parent, x, &trial), MSX_DONE_EXHAUSTED);
+    ck_assert_int_eq(msx_optimizer_trials(o), 3);
+    test_ok(ctx, msx_optimizer_ask(o, x, &trial));
+    ck_assert(x[0] == 0);
+    msx_optimizer_free(o);
+    msx_space_free(s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
 START_TEST(no_memory_is_survived) {
     msx_ctx *plain = test_ctx();
     int64_t drivers = msx_optimizer_driver_count(plain);
@@ -466,6 +544,8 @@ int main(void) {
     tcase_add_test(t, drivers_are_checked_when_registered);
     tcase_add_test(t, replay_continues_bit_for_bit);
     tcase_add_test(t, running_trials_are_adopted);
+    tcase_add_test(t, a_proposal_may_keep_a_part_of_another);
+    tcase_add_test(t, keeping_is_checked_and_ends_when_nothing_is_left);
     tcase_add_test(t, no_memory_is_survived);
     suite_add_tcase(suite, t);
     return test_run(suite);

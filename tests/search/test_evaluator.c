@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The evaluator: which slices it takes, that its counts are those of the public calls, and how bad
  * data are told. */
+#include "model/network.h"
 #include "search/data.h"
 #include "search/evaluator.h"
 
@@ -148,29 +149,143 @@ static void same_scores(const msx_score *a, const msx_score *b) {
     }
 }
 
-START_TEST(kept_embeddings_change_nothing) {
+/* A prefix that changes with `salt` from boundary `from` on; trials can part at every boundary. */
+static msx__prefix prefix_of(fixture *f, int64_t from, int salt) {
+    msx__prefix p = {.ctx = f->ctx, .depth = f->model->depth};
+    size_t n = (size_t)p.depth + 2;
+    p.digest = msx__calloc(f->ctx, n, sizeof *p.digest);
+    p.parts = msx__calloc(f->ctx, n, sizeof *p.parts);
+    for (size_t k = 0; k < n; k++) {
+        p.digest[k][0] = (uint8_t)k;
+        p.digest[k][1] = (uint8_t)((int64_t)k >= from ? salt : 0);
+        p.parts[k] = true;
+    }
+    return p;
+}
+
+static msx_score *run_kept(fixture *f, msx_evaluator *e, msx__eval_work *work, int64_t from,
+                           int salt, msx__eval_result *r) {
+    msx__prefix p = prefix_of(f, from, salt);
+    const msx__eval_how how = {.keep = true, .prefix = &p, .batch = 2};
+    msx_score *score;
+    test_ok(f->ctx, msx__evaluator_run(e, f->model, work, &how, r));
+    test_ok(f->ctx, msx__evaluator_score(&score, e, r));
+    msx__prefix_free(&p);
+    return score;
+}
+
+/* Whatever the budget holds, the scores are those of a plain run; with room for all, only what lies behind
+ * the last common boundary is run. */
+START_TEST(what_is_kept_changes_nothing_but_the_work) {
+    static const int64_t budgets[] = {INT64_MAX / 2, 0, 1, 100000, 1000000};
     fixture f;
     set_up(&f);
     make_small_data(f.ctx, f.folder);
     msx_dataset *d = open_data(&f);
     msx_evaluator *e = evaluator(&f, MSX_SPLIT_CALIBRATION, NULL);
     test_ok(f.ctx, msx_evaluator_add(e, d, NULL, 0));
-    msx_score *fresh, *kept, *reused;
-    test_ok(f.ctx, msx_evaluator_run(&fresh, e, f.model));
-    msx__eval_work work = {0};
-    test_ok(f.ctx, msx__evaluator_run(&kept, e, f.model, &work, MSX__EVAL_KEEP, NULL));
-    ck_assert_int_eq(work.n_embeddings, 1);
-    test_ok(f.ctx,
-            msx__evaluator_run(&reused, e, f.model, &work, MSX__EVAL_KEEP | MSX__EVAL_REUSE, NULL));
-    msx__eval_work_free(&work);
-    same_scores(fresh, kept);
-    same_scores(fresh, reused);
-    msx_score_free(fresh);
-    msx_score_free(kept);
-    msx_score_free(reused);
+    msx_score *plain;
+    test_ok(f.ctx, msx_evaluator_run(&plain, e, f.model));
+    int64_t depth = f.model->depth, blocks = e->n_images * depth;
+    msx_counts counts[6];
+    msx__eval_result r = {.counts = counts};
+    for (size_t b = 0; b < sizeof budgets / sizeof *budgets; b++) {
+        msx__eval_work work = {0};
+        test_ok(f.ctx, msx__activation_cache_create(&work.cache, f.ctx, budgets[b]));
+        for (int64_t step = 0; step < 2 * depth + 3; step++) {
+            int64_t from = step < depth + 2 ? depth + 1 - step : step - depth - 1;
+            msx_score *score = run_kept(&f, e, &work, from, 1 + (int)step, &r);
+            same_scores(plain, score);
+            msx_score_free(score);
+            ck_assert_int_eq(r.images, e->n_images);
+            ck_assert_int_eq(r.blocks_run + r.blocks_reused, blocks);
+            /* boundary 0 is not kept: making tokens runs no block */
+            int64_t reused = b == 0 && step && from > 1 ? from - 1 : 0;
+            if (b < 2) ck_assert_int_eq(r.blocks_reused, e->n_images * reused);
+            score = run_kept(&f, e, &work, from, 1 + (int)step, &r);
+            same_scores(plain, score);
+            msx_score_free(score);
+            if (b == 0) ck_assert_int_eq(r.blocks_run, 0);
+        }
+        msx__eval_work_free(&work);
+    }
+    msx_score_free(plain);
     msx_evaluator_free(e);
     msx_dataset_free(d);
     tear_down(&f);
+}
+END_TEST
+
+static msx_status stop_after(const msx__eval_result *so_far, bool *stop, void *payload) {
+    *stop = so_far->images >= *(int *)payload;
+    return MSX_OK;
+}
+
+static msx_status fail_after(const msx__eval_result *so_far, bool *stop, void *payload) {
+    (void)stop;
+    return so_far->images >= *(int *)payload ? MSX_E_CANCELLED : MSX_OK;
+}
+
+START_TEST(a_run_can_be_stopped_between_batches) {
+    fixture f;
+    set_up(&f);
+    make_small_data(f.ctx, f.folder);
+    msx_dataset *d = open_data(&f);
+    msx_evaluator *e = evaluator(&f, MSX_SPLIT_CALIBRATION, NULL);
+    test_ok(f.ctx, msx_evaluator_add(e, d, NULL, 0));
+    msx_counts counts[6];
+    msx_score *score;
+    int images = 2;
+    msx__eval_result r = {.counts = counts};
+    msx__eval_work work = {0};
+    msx__eval_how how = {.batch = 1, .watch = stop_after, .payload = &images};
+    test_ok(f.ctx, msx__evaluator_run(e, f.model, &work, &how, &r));
+    ck_assert_int_eq(r.images, 2);
+    ck_assert_int_eq(r.blocks_run, 2 * f.model->depth);
+    test_ok(f.ctx, msx__evaluator_score(&score, e, &r));
+    ck_assert_int_eq(msx_score_count(score), 4);
+    msx_score_free(score);
+    how.watch = fail_after;
+    ck_assert_int_eq(msx__evaluator_run(e, f.model, &work, &how, &r), MSX_E_CANCELLED);
+    msx__eval_work_free(&work);
+    msx_evaluator_free(e);
+    msx_dataset_free(d);
+    tear_down(&f);
+}
+END_TEST
+
+/* The order of visiting may be any; scores and the digest keep the order of adding. */
+START_TEST(interleaving_changes_the_order_of_visiting_only) {
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        fixture f;
+        set_up(&f);
+        make_small_data(f.ctx, f.folder);
+        msx_dataset *d = open_data(&f);
+        msx_evaluator *plain = evaluator(&f, MSX_SPLIT_CALIBRATION, NULL);
+        msx_evaluator *mixed = evaluator(&f, MSX_SPLIT_CALIBRATION, NULL);
+        test_ok(f.ctx, msx_evaluator_add(plain, d, NULL, 0));
+        test_ok(f.ctx, msx_evaluator_add(mixed, d, NULL, 0));
+        test_ok(f.ctx, msx__evaluator_interleave(mixed, seed));
+        char a[MSX__SHA256_HEX], b[MSX__SHA256_HEX];
+        msx__evaluator_digest(plain, a);
+        msx__evaluator_digest(mixed, b);
+        ck_assert_str_eq(a, b);
+        for (int64_t i = 0; i < 3; i++)
+            ck_assert_str_eq(mixed->images[mixed->natural[i]].case_name,
+                             plain->images[i].case_name);
+        msx_score *x, *y;
+        test_ok(f.ctx, msx_evaluator_run(&x, plain, f.model));
+        test_ok(f.ctx, msx_evaluator_run(&y, mixed, f.model));
+        same_scores(x, y);
+        for (int64_t i = 0; i < msx_score_count(x); i++)
+            ck_assert_str_eq(msx_score_case(x, i), msx_score_case(y, i));
+        msx_score_free(x);
+        msx_score_free(y);
+        msx_evaluator_free(plain);
+        msx_evaluator_free(mixed);
+        msx_dataset_free(d);
+        tear_down(&f);
+    }
 }
 END_TEST
 
@@ -492,7 +607,9 @@ int main(void) {
     tcase_set_timeout(t, 180);
     tcase_add_test(t, images_are_shared_by_their_tasks);
     tcase_add_test(t, counts_are_those_of_the_public_calls);
-    tcase_add_test(t, kept_embeddings_change_nothing);
+    tcase_add_test(t, what_is_kept_changes_nothing_but_the_work);
+    tcase_add_test(t, a_run_can_be_stopped_between_batches);
+    tcase_add_test(t, interleaving_changes_the_order_of_visiting_only);
     tcase_add_test(t, ignored_pixels_do_not_count);
     tcase_add_test(t, volumes_are_cut_along_the_largest_spacing);
     tcase_add_loop_test(t, bad_cases_have_one_clear_line, 0, 6);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The search as a whole on tiny data: first trials, resuming, cancelling, ranking, what it writes. */
+#include "search/search_run.h"
 #include "search/searching.h"
 
 START_TEST(the_first_trials_are_inputs_and_uniform_merges) {
@@ -105,44 +106,145 @@ START_TEST(a_cancelled_search_goes_on) {
 }
 END_TEST
 
-/* A trial that changes few groups must score as one that is merged from nothing. */
+/* Apply a configuration, or trial `trial` when x is NULL, and score it. */
+static void score(fixture *f, msx_search *s, int64_t trial, const double *x,
+                  msx__search_outcome *out) {
+    msx_plan *plan;
+    if (x)
+        test_ok(f->ctx, msx__merge_space_plan(&plan, &s->space, x));
+    else
+        test_ok(f->ctx, msx_search_trial_plan(&plan, s, trial));
+    test_ok(f->ctx, msx__search_apply(&s->worker, plan));
+    test_ok(f->ctx, msx__search_costs(&s->worker, NULL, out));
+}
+
+/* A trial that changes few groups, or returns to earlier ones, must score as one that is merged and encoded
+ * from nothing. */
 START_TEST(incremental_trials_equal_full_ones) {
     fixture f;
     set_up(&f);
     msx_search *s = new_search(&f, "", "12");
+    set(&f, s, "racing", "0");
+    set(&f, s, "proposals", "whole");
+    set(&f, s, "granularity", "1");
     ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
-    double *x = malloc((size_t)msx_space_count(s->space.space) * sizeof *x);
+    const msx_space *space = s->space.space;
+    double *x = malloc((size_t)msx_space_count(space) * sizeof *x);
+    int64_t blocks = 3 * msx_arch_get(msx_merger_arch(s->merger), MSX_ARCH_DEPTH);
     for (int step = 0; step < 3; step++) {
         int64_t trial = 8 + step;
-        memcpy(x, s->trials[trial].x, (size_t)msx_space_count(s->space.space) * sizeof *x);
-        /* now the same with another decoder only: the encoder's embeddings are reused */
-        for (int64_t i = 0; i < msx_space_count(s->space.space); i++)
-            if (!strncmp(msx_space_name(s->space.space, i), "decoder.1/method", 16))
-                x[i] = (double)(step + 1);
-        msx_space_repair(s->space.space, x);
-        msx_plan *plan;
         double quick[2], full[2], dice[6];
         msx__search_outcome outcome = {.costs = quick, .dice = dice};
-        test_ok(f.ctx, msx_search_trial_plan(&plan, s, trial));
-        test_ok(f.ctx, msx__search_apply(&s->worker, plan));
-        test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
+        score(&f, s, trial, NULL, &outcome);
         ck_assert(!memcmp(quick, s->trials[trial].costs, sizeof quick));
-        test_ok(f.ctx, msx__merge_space_plan(&plan, &s->space, x));
-        test_ok(f.ctx, msx__search_apply(&s->worker, plan));
-        ck_assert(s->worker.embeddings_current);
-        test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
+        ck_assert_int_eq(outcome.blocks_run, step ? blocks : 0); /* the cache was emptied */
+        /* now the same with another decoder only */
+        memcpy(x, s->trials[trial].x, (size_t)msx_space_count(space) * sizeof *x);
+        for (int64_t i = 0; i < msx_space_count(space); i++)
+            if (!strncmp(msx_space_name(space, i), "decoder.1/method", 16))
+                x[i] = (double)(step + 1);
+        msx_space_repair(space, x);
+        score(&f, s, 0, x, &outcome);
+        ck_assert_int_eq(outcome.blocks_run, 0);
         test_ok(f.ctx, msx__search_apply_file(&s->worker, s->models[0].file));
-        ck_assert(!s->worker.embeddings_current);
-        test_ok(f.ctx, msx__merge_space_plan(&plan, &s->space, x));
-        test_ok(f.ctx, msx__search_apply(&s->worker, plan));
-        ck_assert(!s->worker.embeddings_current);
+        msx__activation_cache_clear(s->worker.work.cache);
         outcome.costs = full;
-        test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
+        score(&f, s, 0, x, &outcome);
         ck_assert_int_eq(outcome.images, 3);
-        ck_assert(outcome.blocks_run > 0 && outcome.blocks_reused == 0);
+        ck_assert(outcome.blocks_run == blocks && outcome.blocks_reused == 0);
         ck_assert(!memcmp(quick, full, sizeof full));
+        /* and with another last group of the encoder: what lies before it is not run */
+        for (int64_t i = 0; i < msx_space_count(space); i++)
+            if (!strncmp(msx_space_name(space, i), "encoder.1/method", 16))
+                x[i] = x[i] == 0 ? 2 : 0;
+        msx_space_repair(space, x);
+        score(&f, s, 0, x, &outcome);
+        ck_assert(outcome.blocks_run == blocks / 2 && outcome.blocks_reused == blocks / 2);
     }
     free(x);
+    msx_search_free(s);
+    tear_down(&f);
+}
+END_TEST
+
+/* The cache is an economy, racing a choice: without the first nothing changes but the work. */
+START_TEST(cache_and_racing_can_be_switched_off) {
+    fixture f;
+    set_up(&f);
+    msx_search *s[3];
+    for (int i = 0; i < 3; i++) {
+        s[i] = new_search(&f, i ? "" : f.store, "16");
+        set(&f, s[i], "optimizer", "smac");
+        set(&f, s[i], "cache_mb", i == 1 ? "0" : "64");
+        set(&f, s[i], "racing", i == 2 ? "0" : "1");
+        set(&f, s[i], "racing_min", "1");
+        set(&f, s[i], "racing_batch", "1");
+        set(&f, s[i], "racing_p", "0.6"); /* with three images nothing is significant */
+        ck_assert_int_eq(msx_search_run(s[i]), MSX_DONE_TRIALS);
+    }
+    same_trials(s[0], s[1]);
+    ck_assert_ptr_null(s[1]->worker.work.cache);
+    int raced[3] = {0};
+    for (int i = 0; i < 3; i++)
+        for (int64_t t = 0; t < 16; t++) raced[i] += s[i]->trials[t].state == MSX__STORE_RACED;
+    ck_assert_int_gt(raced[0], 0);
+    ck_assert_int_eq(raced[0], raced[1]);
+    ck_assert_int_eq(raced[2], 0);
+    int64_t best = msx_search_best(s[0]), front[16];
+    ck_assert(s[0]->trials[best].state == MSX__STORE_DONE);
+    for (int64_t k = msx_search_front(s[0], front, 16); k-- > 0;)
+        ck_assert(s[0]->trials[front[k]].state == MSX__STORE_DONE);
+    for (int i = 0; i < 3; i++) msx_search_free(s[i]);
+    ck_assert_int_eq(number_of(f.store, "SELECT count(*) FROM trials WHERE state = 'raced'"),
+                     raced[0]);
+    ck_assert_int_eq(number_of(f.store, "SELECT count(*) FROM trials WHERE (images = 3) !="
+                                        " (state = 'done')"),
+                     0);
+    ck_assert_int_eq(number_of(f.store, "SELECT count(DISTINCT (blocks_run + blocks_reused) *"
+                                        " 1.0 / images) FROM trials"),
+                     1);
+    tear_down(&f);
+}
+END_TEST
+
+/* Whole ones are unlike anything; the others keep as much as their number says of the best that was known. */
+START_TEST(staged_proposals_begin_like_the_best_trial) {
+    static const int64_t stages[] = {-1, 2, 1, 2, 1, 2, 1, 2}; /* two blocks, a group each */
+    fixture f;
+    set_up(&f);
+    for (int batch = 1; batch <= 3; batch += 2) {
+        msx_search *s = new_search(&f, "", "20");
+        char text[8];
+        snprintf(text, sizeof text, "%d", batch);
+        set(&f, s, "granularity", "1");
+        set(&f, s, "batch", text);
+        set(&f, s, "racing", "0");
+        ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+        int64_t columns = msx_space_count(s->space.space);
+        uint8_t *fixed = malloc((size_t)columns);
+        for (int64_t n = 7; n < 20; n++) { /* after the enqueued ones */
+            int64_t stage = msx__stage_of(s, n), differ = 0;
+            int64_t best = msx__search_best_of(s, n / batch * batch);
+            ck_assert_int_eq(stage, stages[n % 8]);
+            if (stage < 0) continue;
+            msx__merge_space_prefix(&s->space, stage, fixed);
+            for (int64_t i = 0; i < columns; i++) {
+                double a = s->trials[n].x[i], b = s->trials[best].x[i];
+                bool same = a == b || (isnan(a) && isnan(b));
+                if (fixed[i]) ck_assert(same);
+                differ += !same;
+            }
+            ck_assert_int_gt(differ, 0);
+        }
+        free(fixed);
+        msx_search_free(s);
+    }
+    /* one group for all blocks: there is nothing between everything and what follows the encoder */
+    msx_search *s = new_search(&f, "", "1");
+    set(&f, s, "granularity", "2");
+    ck_assert_int_eq(msx_search_run(s), MSX_DONE_TRIALS);
+    static const int64_t coarse[] = {-1, 2, 0, 2, 0, 2, 0, 2};
+    for (int64_t n = 0; n < 8; n++) ck_assert_int_eq(msx__stage_of(s, n), coarse[n]);
     msx_search_free(s);
     tear_down(&f);
 }
@@ -172,7 +274,7 @@ START_TEST(the_winner_is_written_and_scored) {
     test_ok(f.ctx, msx__search_apply_file(&s->worker, c));
     double costs[2], dice[6];
     msx__search_outcome outcome = {.costs = costs, .dice = dice};
-    test_ok(f.ctx, msx__search_costs(&s->worker, &outcome));
+    test_ok(f.ctx, msx__search_costs(&s->worker, NULL, &outcome));
     ck_assert(!memcmp(costs, msx_search_trial_costs(s, best), sizeof costs));
     msx_plan_free(plan);
     msx_checkpoint_free(c);
@@ -437,7 +539,7 @@ START_TEST(ranking_is_by_mean_then_regret_then_age) {
     test_ok(f.ctx, msx__search_take_trial(s, &failed));
     /* means .3, .3, .3, .3, .3, .6, .3; regrets against (.1, .1): .4, .25, .2, .25, .2, .5, .4 */
     ck_assert_int_eq(msx_search_best(s), 2);
-    int64_t front[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    int64_t front[9] = {-1, -1, -1, -1, -1, -1, -1, -1, -1};
     ck_assert_int_eq(msx_search_front(s, front, 3), 6);
     ck_assert(front[0] == 2 && front[1] == 4 && front[2] == 1 && front[3] == -1);
     ck_assert_int_eq(msx_search_front(s, NULL, 0), 6);
@@ -516,7 +618,7 @@ START_TEST(running_out_of_memory_is_returned) {
     set_up(&f);
     int64_t step = 1;
     for (int64_t n = 0;; n += step) {
-        if (n > 150) step = 101; /* later calls repeat: one trial is like the other */
+        if (n > 150) step = 307; /* later calls repeat: one trial is like the other */
         test_allocator memory;
         test_allocator_init(&memory, n, n % 2);
         msx_ctx *ctx;
@@ -561,6 +663,8 @@ int main(void) {
     tcase_add_test(t, a_resumed_search_continues_the_same_sequence);
     tcase_add_test(t, a_cancelled_search_goes_on);
     tcase_add_test(t, incremental_trials_equal_full_ones);
+    tcase_add_test(t, cache_and_racing_can_be_switched_off);
+    tcase_add_test(t, staged_proposals_begin_like_the_best_trial);
     tcase_add_test(t, the_winner_is_written_and_scored);
     tcase_add_test(t, another_search_does_not_take_the_store);
     tcase_add_loop_test(t, a_store_whose_trials_were_edited_is_refused, 0, 2);

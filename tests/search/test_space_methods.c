@@ -30,8 +30,9 @@ static void tear_down(void) {
 }
 
 static void make_space(msx__merge_space *s, const char *methods) {
-    const msx_granularity coarse = {sizeof coarse, 4, 4, 4};
-    test_ok(ctx, msx__merge_space_create(s, ctx, merger, names, MODELS, &coarse, methods, true));
+    const msx__space_options coarse = {
+        .granularity = {4, 4, 4}, .methods = methods, .keep_dead = true};
+    test_ok(ctx, msx__merge_space_create(s, ctx, merger, names, MODELS, &coarse));
 }
 
 /* Bounds of a column; fails when there is none. */

@@ -36,6 +36,10 @@ typedef struct msx_history {
     int64_t enqueued;           /**< of them from the caller's queue */
     const double *const *x;     /**< asked configurations, in order */
     const double *const *costs; /**< their costs; NULL: running; failed ones hold the worst seen */
+    /** Parameters that this proposal keeps as in `like`; NULL: none. They are put in place after the driver's
+     *  proposal in every case; a driver that looks only there proposes better. */
+    const uint8_t *fixed;
+    const double *like;
 } msx_history;
 
 /** An option of a driver. */

@@ -14,7 +14,7 @@ typedef struct encoding {
 static void encode(msx_device *d, void *payload) {
     const encoding *e = payload;
     (void)d;
-    need(e->m->ctx, msx__encode(e->m, &e->input, e->batch, e->out));
+    need(e->m->ctx, msx__encode(e->m, &e->input, NULL, e->batch, e->out));
 }
 
 /* The input of the call before is there still. */
@@ -40,7 +40,7 @@ static float *truth_of(msx_ctx *ctx, const msx_checkpoint *c, const float *input
     need(ctx, msx_device_open(&d, ctx, "cpu"));
     need(ctx, msx_model_load(&m, d, c, MSX_PRESET_SAM));
     float *out = malloc((size_t)(m->tokens * m->channels) * sizeof *out);
-    need(ctx, msx__encode(m, &(msx__input){.host = input}, 1, out));
+    need(ctx, msx__encode(m, &(msx__input){.host = input}, NULL, 1, out));
     msx_model_free(m);
     msx_device_free(d);
     return out;
