@@ -9,17 +9,29 @@
 
 #include <string.h>
 
-static int64_t bias_table(const msx_model *m) {
-    return m->tokens * m->inner;
+/* Attention `i` between tokens and image, those to the image even; NULL after the last one. */
+static msx__attention *cross_attention(msx_model *m, int64_t i) {
+    if (i > 2 * m->layers) return NULL;
+    if (i == 2 * m->layers) return &m->final;
+    return i % 2 ? &m->two_way[i / 2].image_to_token : &m->two_way[i / 2].token_to_image;
+}
+
+/* Which of its tables the decoder reads, in sweeps or in steps. */
+static bool has_position(const msx_model *m, int64_t i) {
+    return i == 0 || !msx__sweeps(m);
+}
+static bool has_absorbed_bias(const msx_model *m, int64_t i) {
+    return i > 0 && i % 2 == 0 && msx__sweeps(m);
 }
 
 msx_status msx__model_place_derived(msx_model *m) {
-    int64_t c = m->channels, map = m->tokens * c;
+    int64_t c = m->channels, map = m->tokens * c, table = m->tokens * m->inner;
     int64_t neck = m->neck2.out * m->neck2.in;
     int64_t up[2] = {m->upscale[0].out * m->upscale[0].in, m->upscale[1].out * m->upscale[1].in};
-    int64_t tables = 2 * m->layers + 1;
-    int64_t total = 2 * msx__carved(map) + msx__carved(neck) + msx__carved(up[0]) +
-                    msx__carved(up[1]) + tables * msx__carved(bias_table(m));
+    int64_t total =
+        2 * msx__carved(map) + msx__carved(neck) + msx__carved(up[0]) + msx__carved(up[1]);
+    for (int64_t i = 0; cross_attention(m, i); i++)
+        total += has_position(m, i) * msx__carved(table) + has_absorbed_bias(m, i) * msx__carved(c);
     MSX_TRY(msx__device_alloc(m->device, &m->derived, total));
     float *at = m->derived;
     m->dense_pe = msx__carve(&at, map);
@@ -27,11 +39,11 @@ msx_status msx__model_place_derived(msx_model *m) {
     m->neck2.w = msx__carve(&at, neck);
     m->upscale[0].w = msx__carve(&at, up[0]);
     m->upscale[1].w = msx__carve(&at, up[1]);
-    for (int64_t i = 0; i < m->layers; i++) {
-        m->two_way[i].token_to_image.position = msx__carve(&at, bias_table(m));
-        m->two_way[i].image_to_token.position = msx__carve(&at, bias_table(m));
+    for (int64_t i = 0; cross_attention(m, i); i++) {
+        msx__attention *a = cross_attention(m, i);
+        if (has_position(m, i)) a->position = msx__carve(&at, table);
+        if (has_absorbed_bias(m, i)) a->absorbed_bias = msx__carve(&at, c);
     }
-    m->final.position = msx__carve(&at, bias_table(m));
 
     /* gaussian (2, C/2), four kinds of points, "not a point", and 1 + M output tokens */
     m->host = msx__alloc(m->ctx, (size_t)((7 + m->masks) * c), sizeof *m->host);
@@ -110,16 +122,16 @@ static msx_status derive_upscale(msx_model *m, int i, float *buffer, float *turn
     return MSX_OK;
 }
 
-static msx_status derive_positions(msx_model *m) {
-    for (int64_t i = 0; i < m->layers; i++) {
-        const msx__layer *l = m->two_way + i;
-        MSX_TRY(msx__linear_run(m, &l->token_to_image.k, l->token_to_image.position, m->dense_pe, 1,
-                                m->tokens, MSXK_ACT_NONE));
-        MSX_TRY(msx__linear_run(m, &l->image_to_token.q, l->image_to_token.position, m->dense_pe, 1,
-                                m->tokens, MSXK_ACT_NONE));
+static msx_status derive_tables(msx_model *m) {
+    for (int64_t i = 0; cross_attention(m, i); i++) {
+        const msx__attention *a = cross_attention(m, i);
+        if (a->position)
+            MSX_TRY(msx__linear_run(m, i % 2 ? &a->q : &a->k, a->position, m->dense_pe, 1,
+                                    m->tokens, MSXK_ACT_NONE));
+        if (a->absorbed_bias)
+            MSX_TRY(msx__linear_run(m, &a->out, a->absorbed_bias, a->v.b, 1, 1, MSXK_ACT_NONE));
     }
-    return msx__linear_run(m, &m->final.k, m->final.position, m->dense_pe, 1, m->tokens,
-                           MSXK_ACT_NONE);
+    return MSX_OK;
 }
 
 msx_status msx__model_derive(msx_model *m) {
@@ -135,7 +147,7 @@ msx_status msx__model_derive(msx_model *m) {
     if (status == MSX_OK) status = derive_neck(m, buffer, buffer + floats);
     for (int i = 0; i < 2 && status == MSX_OK; i++)
         status = derive_upscale(m, i, buffer, buffer + floats);
-    if (status == MSX_OK) status = derive_positions(m);
+    if (status == MSX_OK) status = derive_tables(m);
     if (status == MSX_OK && m->low) status = msx__model_narrow(m);
     msx__free(m->ctx, buffer);
     return status;

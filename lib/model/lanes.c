@@ -67,11 +67,12 @@ static msx_status need_lanes(msx_model *m, int n) {
     }
     for (int i = 0; i < n; i++) {
         msx_model *view = &m->lanes[i].view;
-        float *work = view->work;
+        float *work = view->work, *shared = view->shared;
         int64_t floats = view->work_floats;
         *view = *m;
         view->device = &m->lanes[i].device;
         view->work = work;
+        view->shared = shared;
         view->work_floats = floats;
     }
     return MSX_OK;
@@ -81,6 +82,7 @@ void msx__lanes_free(msx_model *m) {
     for (int i = 0; i < m->n_lanes; i++) {
         msx__lane *lane = m->lanes + i;
         msx__device_release(&lane->device, lane->view.work);
+        msx__device_release(&lane->device, lane->view.shared);
         lane->device.k->close(lane->device.dev);
     }
     msx__free(m->ctx, m->lanes);

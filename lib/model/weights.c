@@ -159,6 +159,7 @@ void msx_model_free(msx_model *m) {
     msx__device_release(m->device, m->derived);
     msx__device_release(m->device, m->low);
     msx__device_release(m->device, m->work);
+    msx__device_release(m->device, m->shared);
     msx__free(m->ctx, m->offsets);
     msx__free(m->ctx, m->blocks);
     msx__free(m->ctx, m->two_way);
