@@ -92,8 +92,7 @@ int msxk_cpu_gemm(msx_kdev *dev, const msxk_gemm *g) {
     if (g->low & MSXK_LOW_C && g->residual)
         return msxk_cpu_fail(dev, MSXK_E_ARG, "gemm: a low result takes no residual");
     int threads = batch * g->m * g->n * (g->k + 1) > SERIAL ? dev->threads : 1;
-    /* A BLAS reads W where it stands when C has one or two rows, which is all that they cost. */
-    if (low ? msxk_cpu_low_tiles(dev->path) != NULL : dev->path != MSXK_PLAIN && g->m > 2)
+    if (low ? msxk_cpu_low_tiles(dev->path) != NULL : dev->path != MSXK_PLAIN)
         return msxk_cpu_gemm_tiles(dev, g, threads);
     if (g->low) return msxk_cpu_gemm_low(dev, g);
     int64_t cols = g->n <= MAX_COLS * 3 / 2 ? g->n : MAX_COLS;

@@ -156,7 +156,22 @@ static void run_job(const plan *p, float *scratch, int64_t job) {
     } while (first < p->words);
 }
 
-int msxk_cpu_gemm_tiles(msx_kdev *dev, const msxk_gemm *g, int threads) {
+/* Problems that share W and follow each other at the distance of rows are one tall problem: W is packed
+ * once. */
+static msxk_gemm stack(const msxk_gemm *g) {
+    msxk_gemm tall = *g;
+    if (g->batch < 2 || g->stride_w) return tall;
+    if (g->m == 1) tall.lda = g->stride_a, tall.ldc = g->stride_c, tall.ldr = g->stride_r;
+    if (g->stride_a != g->m * tall.lda || g->stride_c != g->m * tall.ldc ||
+        (g->residual && g->stride_r != g->m * tall.ldr))
+        return *g;
+    tall.m *= g->batch;
+    tall.batch = 1;
+    return tall;
+}
+
+int msxk_cpu_gemm_tiles(msx_kdev *dev, const msxk_gemm *given, int threads) {
+    msxk_gemm tall = stack(given), *g = &tall;
     plan p = make_plan(dev, g, threads);
     int64_t floats = p.panels + p.strip + p.staging;
     float *scratch = msxk_cpu_scratch(dev, threads, floats);

@@ -161,8 +161,8 @@ static void bind_decoder(binder *b) {
         const char *prefix =
             i ? "mask_decoder.output_upscaling.3" : "mask_decoder.output_upscaling.0";
         tensor(b, prefix, ".weight", dims);
-        m->upscale[i] = (msx__linear){
-            .out = 4 * dims[1], .in = dims[0], .ldy = 4 * dims[1], .ldx = dims[0]};
+        m->upscale[i] =
+            (msx__linear){.out = 4 * dims[1], .in = dims[0], .ldy = 4 * dims[1], .ldx = dims[0]};
         m->upscale_bias[i] = tensor(b, prefix, ".bias", NULL);
     }
     for (int64_t i = 0; i < m->masks; i++) {

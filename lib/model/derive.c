@@ -6,17 +6,29 @@
  */
 #include "model/weights.h"
 
-static int64_t bias_table(const msx_model *m) {
-    return m->tokens * m->inner;
+/* Attention `i` between tokens and image, those to the image even; NULL after the last one. */
+static msx__attention *cross_attention(msx_model *m, int64_t i) {
+    if (i > 2 * m->layers) return NULL;
+    if (i == 2 * m->layers) return &m->final;
+    return i % 2 ? &m->two_way[i / 2].image_to_token : &m->two_way[i / 2].token_to_image;
+}
+
+/* Which of its tables the decoder reads, in sweeps or in steps. */
+static bool has_position(const msx_model *m, int64_t i) {
+    return i == 0 || !msx__sweeps(m);
+}
+static bool has_absorbed_bias(const msx_model *m, int64_t i) {
+    return i > 0 && i % 2 == 0 && msx__sweeps(m);
 }
 
 msx_status msx__model_place_derived(msx_model *m) {
-    int64_t c = m->channels, map = m->tokens * c;
+    int64_t c = m->channels, map = m->tokens * c, table = m->tokens * m->inner;
     int64_t neck = m->neck2.out * m->neck2.in;
     int64_t up[2] = {m->upscale[0].out * m->upscale[0].in, m->upscale[1].out * m->upscale[1].in};
-    int64_t tables = 2 * m->layers + 1;
-    int64_t total = 2 * msx__carved(map) + msx__carved(neck) + msx__carved(up[0]) +
-                    msx__carved(up[1]) + tables * msx__carved(bias_table(m));
+    int64_t total =
+        2 * msx__carved(map) + msx__carved(neck) + msx__carved(up[0]) + msx__carved(up[1]);
+    for (int64_t i = 0; cross_attention(m, i); i++)
+        total += has_position(m, i) * msx__carved(table) + has_absorbed_bias(m, i) * msx__carved(c);
     MSX_TRY(msx__device_alloc(m->device, &m->derived, total));
     float *at = m->derived;
     m->dense_pe = msx__carve(&at, map);
@@ -24,11 +36,11 @@ msx_status msx__model_place_derived(msx_model *m) {
     m->neck2.w = msx__carve(&at, neck);
     m->upscale[0].w = msx__carve(&at, up[0]);
     m->upscale[1].w = msx__carve(&at, up[1]);
-    for (int64_t i = 0; i < m->layers; i++) {
-        m->two_way[i].token_to_image.position = msx__carve(&at, bias_table(m));
-        m->two_way[i].image_to_token.position = msx__carve(&at, bias_table(m));
+    for (int64_t i = 0; cross_attention(m, i); i++) {
+        msx__attention *a = cross_attention(m, i);
+        if (has_position(m, i)) a->position = msx__carve(&at, table);
+        if (has_absorbed_bias(m, i)) a->absorbed_bias = msx__carve(&at, c);
     }
-    m->final.position = msx__carve(&at, bias_table(m));
 
     /* gaussian (2, C/2), four kinds of points, "not a point", and 1 + M output tokens */
     m->host = msx__alloc(m->ctx, (size_t)((7 + m->masks) * c), sizeof *m->host);
@@ -146,21 +158,26 @@ static msx_status derive_upscale(const derivation *d, int i) {
     return MSX_OK;
 }
 
-static msx_status derive_table(const derivation *d, const msx__attention *a, const msx__linear *l,
-                               bool moved) {
+static msx_status derive_position(const derivation *d, const msx__attention *a,
+                                  const msx__linear *l, bool moved) {
     msx_model *m = d->m;
-    if (!moved && !is_new(d, l->w) && !is_new(d, l->b)) return MSX_OK;
+    if (!a->position || (!moved && !is_new(d, l->w) && !is_new(d, l->b))) return MSX_OK;
     return msx__linear_run(m, l, a->position, m->dense_pe, 1, m->tokens, MSXK_ACT_NONE);
 }
 
+static msx_status derive_absorbed_bias(const derivation *d, const msx__attention *a) {
+    bool stale = is_new(d, a->out.w) || is_new(d, a->out.b) || is_new(d, a->v.b);
+    if (!a->absorbed_bias || !stale) return MSX_OK;
+    return msx__linear_run(d->m, &a->out, a->absorbed_bias, a->v.b, 1, 1, MSXK_ACT_NONE);
+}
+
 static msx_status derive_tables(const derivation *d, bool moved) {
-    const msx_model *m = d->m;
-    for (int64_t i = 0; i < m->layers; i++) {
-        const msx__layer *l = m->two_way + i;
-        MSX_TRY(derive_table(d, &l->token_to_image, &l->token_to_image.k, moved));
-        MSX_TRY(derive_table(d, &l->image_to_token, &l->image_to_token.q, moved));
+    for (int64_t i = 0; cross_attention(d->m, i); i++) {
+        const msx__attention *a = cross_attention(d->m, i);
+        MSX_TRY(derive_position(d, a, i % 2 ? &a->q : &a->k, moved));
+        MSX_TRY(derive_absorbed_bias(d, a));
     }
-    return derive_table(d, &m->final, &m->final.k, moved);
+    return MSX_OK;
 }
 
 /* Matrices in the low format; the neck's is derived itself. */

@@ -33,9 +33,11 @@ typedef struct msx__block {
 
 typedef struct msx__attention {
     msx__linear q, k, v, out;
-    /* (N, I): what the dense position encoding and the bias add to the projection of the image
-     * tokens (k of token to image, q of image to token). Constant, so it is made at load. */
-    float *position;
+    /* Made at load, as they are constant. (N, I): what the dense position encoding and the bias add to the
+     * projection of the image tokens (k of token to image, q of image to token). (C): the bias of `out`
+     * with that of the values projected, for sweeps. NULL where the device's way of decoding has no use for
+     * them. */
+    float *position, *absorbed_bias;
 } msx__attention;
 
 typedef struct msx__layer {
@@ -102,6 +104,7 @@ struct msx_model {
     /* In what a call works with, a copy of the model as it is seen from a seat: `device` is the
      * seat's. NULL in the model itself. */
     msx__seat *seat;
+    int64_t shared_image; /* of the embedding: whose keys the seat's `shared` holds; -1: none */
 
     uint64_t serial; /* of this model: no other one of the process has or had it */
     uint64_t stamp;  /* of these weights; likewise */
@@ -116,6 +119,7 @@ static inline msx_model msx__model_at(const msx_model *m, msx__seat *seat) {
     msx_model view = *m;
     view.device = &seat->device;
     view.seat = seat;
+    view.shared_image = -1;
     return view;
 }
 
@@ -159,6 +163,8 @@ msx_status msx__repeat(msx_model *m, msx__repeat_key key, msx__body_fn body, voi
 
 /* At least `floats` floats of the seat's working memory, valid until the next call. */
 msx_status msx__model_work(msx_model *m, int64_t floats, float **out);
+/* The same of its shared memory, which lasts for the call. */
+msx_status msx__model_shared(msx_model *m, int64_t floats, float **out);
 
 /* Cut the next `floats` floats, aligned for any device, off `*memory`. */
 float *msx__carve(float **memory, int64_t floats);
@@ -203,16 +209,24 @@ msx_status msx__encode(msx_model *m, const msx__input *in, const msx__passage *p
 
 /* Prompts of one chunk: all with the same number of tokens, all with or all without a mask. */
 typedef struct msx__chunk {
-    int64_t prompts, tokens;     /* P, T */
-    float *host_tokens;          /* host (P, T, C), filled by the caller */
-    const int64_t *image;        /* host (P): which map of the embedding */
-    const float *const *mask;    /* host P pointers to (4g, 4g), or NULL */
-    float *token, *key, *a, *b;  /* device: (P,T,C), (P,N,C), two areas (P,N,region) */
-    float *logits, *iou, *small; /* device: (P,M,4g,4g), (P,M), token-sized intermediates */
+    int64_t prompts, tokens;    /* P, T */
+    bool masked;                /* with masks */
+    float *host_tokens;         /* host (P, T, C), filled by the caller */
+    const int64_t *image;       /* host (P): which map of the embedding; one alone for sweeps */
+    const float *const *mask;   /* host P pointers to (4g, 4g), where masked */
+    float *token, *key, *a, *b; /* device: (P,T,C), (P,N,C), two areas (P,N,region) */
+    float *logits, *iou;        /* (P,M,4g,4g), (P,M) */
+    float *small, *absorbed;    /* token-sized intermediates, and those of sweeps */
+    /* for sweeps: the first layer's keys and their projections; of every prompt where masked, else shared */
+    const float *first_key, *first_k, *first_v;
 } msx__chunk;
 
+/* Whether the device decodes in sweeps over the image's tokens (decoder_sweeps.c); chunks without masks are
+ * on one image then. Else it is given separate steps (decoder_steps.c). */
+bool msx__sweeps(const msx_model *m);
+
 /* Floats of device memory that a chunk of P prompts of T tokens needs; the pointers in it. */
-int64_t msx__chunk_floats(const msx_model *m, int64_t prompts, int64_t tokens);
+int64_t msx__chunk_floats(const msx_model *m, int64_t prompts, int64_t tokens, bool masked);
 void msx__chunk_place(const msx_model *m, msx__chunk *c, float *memory);
 
 /* Positional encoding (C) of a point in the unit square. */
@@ -228,7 +242,7 @@ int64_t msx__sparse_count(bool has_box, int64_t n_points);
 void msx__prompt_tokens(const msx_model *m, const double *box, const msx__point *points,
                         int64_t n_points, double sx, double sy, float *out);
 
-/* Tokens to the device, and key = embedding[image] + dense prompt. */
+/* Tokens to the device, and key = embedding[image] + dense prompt; for sweeps first_key, _k and _v. */
 msx_status msx__prompt_encode(msx_model *m, msx__chunk *c, const float *embedding);
 /* Tokens and keys to logits and iou. */
 msx_status msx__decode(msx_model *m, msx__chunk *c);

@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Decoding prompts. Prompts with equally many tokens, all with or all without a mask, run together,
- * in chunks that fit a fixed amount of memory; a prompt's result does not depend on its company. */
+/* Decoding prompts. Prompts with equally many tokens, all with or all without a mask, run together, in
+ * chunks that fit a fixed amount of memory; where the device decodes in sweeps, those without a mask that
+ * are on one image. A prompt's result does not depend on its company. */
 #include "model/lanes.h"
 #include "model/results.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Working memory of one chunk. On a CPU it should stay in cache; on a device it is what 16 prompts of a
- * 1024 x 1024 input take, which are enough to fill a large one. */
+/* Working memory of one chunk. On a CPU it should stay in cache; sweeps stream it, and gain from prompts that
+ * share reading the weights. On a device it is what 16 prompts of a 1024 x 1024 input take, which are enough
+ * to fill a large one. */
 #define HOST_BUDGET   ((int64_t)4 << 20)
+#define SWEEP_BUDGET  ((int64_t)64 << 20)
+#define SWEEP_PROMPTS 8
 #define DEVICE_BUDGET ((int64_t)384 << 20)
 
 /* A prompt's place in the order of decoding. */
 typedef struct entry {
-    int64_t tokens, prompt;
+    int64_t image, tokens, prompt; /* image: 0 where chunks may have several */
     int has_mask;
 } entry;
 
 static int compare_entries(const void *left, const void *right) {
     const entry *a = left, *b = right;
     if (a->has_mask != b->has_mask) return a->has_mask - b->has_mask;
+    if (a->image != b->image) return a->image < b->image ? -1 : 1;
     if (a->tokens != b->tokens) return a->tokens < b->tokens ? -1 : 1;
     return a->prompt < b->prompt ? -1 : a->prompt > b->prompt;
 }
@@ -75,7 +80,7 @@ static int64_t run_length(const entry *entries, int64_t i, int64_t n) {
 static msx_status decode_chunk(msx_model *m, const run *r, const entry *entries, msx__chunk *c) {
     int64_t floats = m->masks * 16 * m->tokens;
     float *memory;
-    MSX_TRY(msx__model_work(m, msx__chunk_floats(m, c->prompts, c->tokens), &memory));
+    MSX_TRY(msx__model_work(m, msx__chunk_floats(m, c->prompts, c->tokens, c->masked), &memory));
     msx__chunk_place(m, c, memory);
     MSX_TRY(msx__prompt_encode(m, c, r->e->data));
     MSX_TRY(msx__decode(m, c));
@@ -115,7 +120,8 @@ static msx_status run_chunk(msx_model *m, int64_t number, void *payload) {
                     .tokens = tokens,
                     .host_tokens = host_tokens,
                     .image = image,
-                    .mask = entries->has_mask ? masks : NULL};
+                    .masked = entries->has_mask,
+                    .mask = masks};
     if (status == MSX_OK) status = decode_chunk(m, r, entries, &c);
     msx__free(m->ctx, host_tokens);
     msx__free(m->ctx, image);
@@ -123,14 +129,22 @@ static msx_status run_chunk(msx_model *m, int64_t number, void *payload) {
     return status;
 }
 
+/* Entries that may share a chunk with `e`, by memory and, as chunks may run side by side, threads. */
+static int64_t most_prompts(const msx_model *m, const run *r, const entry *e) {
+    int64_t bytes = msx__chunk_floats(m, 1, e->tokens, e->has_mask) * (int64_t)sizeof(float);
+    if (!m->device->k->host_memory) return DEVICE_BUDGET / bytes;
+    if (e->has_mask || !msx__sweeps(m)) return HOST_BUDGET / bytes;
+    int64_t threads = msx_ctx_threads(m->ctx), most = (r->p->n + threads - 1) / threads;
+    if (most > SWEEP_PROMPTS) most = SWEEP_PROMPTS;
+    return most < SWEEP_BUDGET / bytes ? most : SWEEP_BUDGET / bytes;
+}
+
 /* How many of the entries from `first` on run together. */
 static int64_t chunk_length(const msx_model *m, const run *r, int64_t first) {
-    const entry *e = r->order;
-    int64_t tokens = e[first].tokens, n = 1;
-    int64_t bytes = msx__chunk_floats(m, 1, tokens) * (int64_t)sizeof(float);
-    int64_t most = (m->device->k->host_memory ? HOST_BUDGET : DEVICE_BUDGET) / bytes;
-    while (n < most && first + n < r->p->n && e[first + n].tokens == tokens &&
-           e[first + n].has_mask == e[first].has_mask)
+    const entry *e = r->order + first;
+    int64_t most = most_prompts(m, r, e), n = 1;
+    while (n < most && first + n < r->p->n && e[n].tokens == e->tokens && e[n].image == e->image &&
+           e[n].has_mask == e->has_mask)
         n++;
     return n;
 }
@@ -143,12 +157,14 @@ static msx_status run_all(msx_model *m, run *r) {
     for (int64_t i = 0; i < n; i++) {
         const msx__prompt *q = r->p->prompts + i;
         int64_t tokens = 1 + m->masks + msx__sparse_count(q->has_box, q->n_points);
-        r->order[i] = (entry){tokens, i, q->mask != NULL};
+        int64_t image = msx__sweeps(m) && !q->mask ? q->image : 0;
+        r->order[i] = (entry){image, tokens, i, q->mask != NULL};
     }
     qsort(r->order, (size_t)n, sizeof *r->order, compare_entries);
     for (int64_t first = 0, length; first < n; first += length) {
         length = chunk_length(m, r, first);
-        int64_t floats = msx__chunk_floats(m, length, r->order[first].tokens);
+        const entry *e = r->order + first;
+        int64_t floats = msx__chunk_floats(m, length, e->tokens, e->has_mask);
         if (floats > largest) largest = floats;
         r->starts[r->chunks++] = first;
     }

@@ -4,7 +4,7 @@
  * (Tancik et al. 2020) plus what kind of point it is. A mask becomes a map that is added to the
  * image's embedding; without one a learned vector is added everywhere.
  */
-#include "model/network.h"
+#include "model/decoder.h"
 
 #include <math.h>
 #include <string.h>
@@ -68,8 +68,9 @@ msx_status msx__prompt_encode(msx_model *m, msx__chunk *c, const float *embeddin
     int64_t floats = c->prompts * c->tokens * m->channels;
     MSX_RUN(m->device, upload, c->token, c->host_tokens, (size_t)floats * sizeof(float));
     msx__tap(m, "tokens", 0, c->token, floats);
-    if (c->mask) MSX_TRY(encode_masks(m, c));
-    MSX_RUN(m->device, gather_add, c->key, embedding, c->image, c->mask ? c->a : m->no_mask,
-            c->mask ? 1 : 0, c->prompts, m->tokens * m->channels);
-    return MSX_OK;
+    if (c->masked) MSX_TRY(encode_masks(m, c));
+    if (c->masked || !msx__sweeps(m))
+        MSX_RUN(m->device, gather_add, c->key, embedding, c->image, c->masked ? c->a : m->no_mask,
+                c->masked, c->prompts, m->tokens * m->channels);
+    return msx__sweeps(m) ? msx__first_keys(m, c, embedding) : MSX_OK;
 }

@@ -11,6 +11,7 @@ msx_status msx__seats_create(msx_device *d) {
 /* A device of its own cannot be opened twice for the same memory: its seat is itself. */
 static void close_seat(msx_device *d, msx__seat *seat) {
     msx__device_release(&seat->device, seat->work);
+    msx__device_release(&seat->device, seat->shared);
     if (d->k->host_memory) d->k->close(seat->device.dev);
     msx__free(d->ctx, seat);
 }

@@ -14,6 +14,8 @@ typedef struct msx__seat {
     msx_device device; /* the device seen from here: all the same but `dev` */
     float *work;       /* kept from call to call */
     int64_t work_floats;
+    float *shared; /* what the prompts of an image have in common (decoder_sweeps.c) */
+    int64_t shared_floats;
 } msx__seat;
 
 struct msx__seats {

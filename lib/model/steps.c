@@ -94,17 +94,26 @@ msx_status msx__repeat(msx_model *m, msx__repeat_key key, msx__body_fn body, voi
     return status == MSX_OK ? msx__device_status(d, code) : status;
 }
 
-msx_status msx__model_work(msx_model *m, int64_t floats, float **out) {
-    msx__seat *s = m->seat;
-    if (floats > s->work_floats) {
-        msx__device_release(m->device, s->work);
-        s->work = NULL;
-        s->work_floats = 0;
-        MSX_TRY(msx__device_alloc(m->device, &s->work, floats));
-        s->work_floats = floats;
+/* Memory of a seat, kept from call to call and made anew when it is too small. */
+static msx_status at_least(msx_device *d, float **memory, int64_t *has, int64_t floats,
+                           float **out) {
+    if (floats > *has) {
+        msx__device_release(d, *memory);
+        *memory = NULL;
+        *has = 0;
+        MSX_TRY(msx__device_alloc(d, memory, floats));
+        *has = floats;
     }
-    *out = s->work;
+    *out = *memory;
     return MSX_OK;
+}
+
+msx_status msx__model_work(msx_model *m, int64_t floats, float **out) {
+    return at_least(m->device, &m->seat->work, &m->seat->work_floats, floats, out);
+}
+
+msx_status msx__model_shared(msx_model *m, int64_t floats, float **out) {
+    return at_least(m->device, &m->seat->shared, &m->seat->shared_floats, floats, out);
 }
 
 int64_t msx__carved(int64_t floats) {

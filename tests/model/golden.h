@@ -3,6 +3,8 @@
 #ifndef MSX_TESTS_MODEL_GOLDEN_H
 #define MSX_TESTS_MODEL_GOLDEN_H
 
+#include "kernels/cpu/cpu.h"
+#include "model/device.h"
 #include "support/support.h"
 
 #include <math.h>
@@ -10,13 +12,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How golden_open's device computes: a path of kernels/cpu/paths.h (-1: the best), and whether the decoder
+ * runs in separate steps, as it does on devices without sweeps. */
+static int golden_path = -1;
+static bool golden_in_steps;
+
 typedef struct golden {
     msx_ctx *ctx;
     msx_device *device;
     msx_checkpoint *vectors;
     msx_model *model;
+    msx_kernels kernels; /* of the device, where they are not the CPU's own */
     char name[8];
 } golden;
+
+static inline void golden_configure(golden *g) {
+    if (golden_path >= 0) ck_assert_int_eq(msxk_cpu_set_path(g->device->dev, golden_path), MSXK_OK);
+    if (!golden_in_steps) return;
+    g->kernels = msxk_cpu;
+    g->kernels.two_way = NULL;
+    g->kernels.masks = NULL;
+    g->device->k = &g->kernels;
+}
 
 static inline void golden_open(golden *g, const char *name, msx_preset preset) {
     char path[64];
@@ -24,6 +41,7 @@ static inline void golden_open(golden *g, const char *name, msx_preset preset) {
     snprintf(g->name, sizeof g->name, "%s", name);
     g->ctx = test_ctx();
     test_ok(g->ctx, msx_device_open(&g->device, g->ctx, "cpu"));
+    golden_configure(g);
     snprintf(path, sizeof path, "golden/%s/golden.safetensors", name);
     test_ok(g->ctx, msx_checkpoint_open(&g->vectors, g->ctx, test_path(path)));
     snprintf(path, sizeof path, "golden/%s/model.pth", name);

@@ -163,6 +163,7 @@ static void check_prediction(const golden *g, const char *set, const msx_predict
 START_TEST(every_prompt_set_matches) {
     golden g;
     golden_open(&g, folders[_i / PROMPT_SETS], MSX_PRESET_SAM);
+    test_ok(g.ctx, msx_ctx_set_threads(g.ctx, 1)); /* one chunk, no lanes */
     seen s = {.g = &g, .prompt_set = prompt_sets[_i % PROMPT_SETS]};
     msx_embedding *e = golden_encode_input(&g, "");
     msx_prompts *prompts = make_prompts(&g, s.prompt_set);
@@ -233,16 +234,34 @@ START_TEST(medsam_preset_matches_from_the_image) {
 }
 END_TEST
 
-static Suite *suite(void) {
-    Suite *s = suite_create("model against golden vectors");
-    TCase *t = tcase_create("golden");
+/* The tests once for every path of this processor, then for the decoder in separate steps. */
+static void next_path(void) {
+    golden_path++;
+}
+static void in_steps(void) {
+    golden_in_steps = true;
+}
+
+static void add_case(Suite *s, const char *name, int path, bool steps) {
+    TCase *t = tcase_create(name);
     tcase_set_timeout(t, 120);
-    tcase_add_loop_test(t, encoder_stages_and_embedding_match, 0, FOLDERS);
-    tcase_add_loop_test(t, dense_position_encoding_matches, 0, FOLDERS);
+    for (int i = 0; i <= path; i++) tcase_add_checked_fixture(t, next_path, NULL);
+    if (steps) tcase_add_checked_fixture(t, in_steps, NULL);
     tcase_add_loop_test(t, every_prompt_set_matches, 0, FOLDERS * PROMPT_SETS);
     tcase_add_loop_test(t, sam_preset_matches_from_the_image, 0, FOLDERS);
     tcase_add_loop_test(t, medsam_preset_matches_from_the_image, 0, FOLDERS);
+    if (!steps) {
+        tcase_add_loop_test(t, encoder_stages_and_embedding_match, 0, FOLDERS);
+        tcase_add_loop_test(t, dense_position_encoding_matches, 0, FOLDERS);
+    }
     suite_add_tcase(s, t);
+}
+
+static Suite *suite(void) {
+    Suite *s = suite_create("model against golden vectors");
+    for (int path = 0; path <= msxk_cpu_best_path(); path++)
+        add_case(s, msxk_cpu_path_name(path), path, false);
+    add_case(s, "decoder in steps", msxk_cpu_best_path(), true);
     return s;
 }
 
