@@ -4,6 +4,7 @@
 #include "backends.h"
 #include "model/golden.h"
 #include "model/network.h"
+#include "model/passage.h"
 #include "model/results.h"
 #include "model/sessions.h"
 

@@ -180,7 +180,14 @@ static past remember(msx_ctx *ctx, const char *problem, int64_t n, int64_t runni
         q.x[i] = row;
         q.costs[i] = i < n - running ? row + d : NULL;
     }
-    q.history = (msx_history){sizeof q.history, ctx, q.space, 1, n, n, 0, q.x, q.costs};
+    q.history = (msx_history){.struct_size = sizeof q.history,
+                              .ctx = ctx,
+                              .space = q.space,
+                              .n_objectives = 1,
+                              .n_trials = n,
+                              .asked = n,
+                              .x = q.x,
+                              .costs = q.costs};
     return q;
 }
 
