@@ -41,11 +41,15 @@ found=$(query "$store" "SELECT count(*), count(DISTINCT hex(x)), count(DISTINCT 
 [ "$found" = "30|30|1|1" ] || { echo "free order: $found"; exit 1; }
 
 # three threads, asked to stop twice by the two signals, then left alone
-store=$folder/threads.db
+store=$folder/threads.db begun=0
 for signal in TERM INT; do
     (trap - INT; search "$store" --workers 3) >/dev/null 2>"$folder/errors" &
     pid=$!
-    sleep 1.5
+    begun=$((begun + 5))
+    for _ in $(seq 600); do
+        [ "$(query "$store" "SELECT count(*) FROM trials" 2>/dev/null || echo 0)" -ge $begun ] && break
+        sleep 0.02
+    done
     kill -$signal $pid
     wait $pid
     code=$?
