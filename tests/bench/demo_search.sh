@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 only="--task $task"
 [ "$task" = all ] && only=
 best() { # driver, seed
-    "$B/medsamix" search -q --json --base $data/models/mini-base.pth --model human=$data/models/mini-human.pth \
+    "$B/medsamix" search -q --json --proposals whole --no-racing --base $data/models/mini-base.pth --model human=$data/models/mini-human.pth \
         --model macaque=$data/models/mini-macaque.pth --dataset $data/Dataset101_HumanMR \
         --dataset $data/Dataset102_MacaqueMR $only --trials "$trials" --seed "$2" --optimizer "$1" \
         -o "$work/x.pth" | awk '/"mean":/ && !n++ { gsub(/[",]/, ""); printf "%.4f", $2 }'

@@ -50,8 +50,8 @@ static const char *const plans[] = {
     "neck: {method: nuslerp}, patch_embed: {method: passthrough}",
     "'*': {method: ties, weight: {ft0: 0.3}}, neck: {method: ties, threshold: 1}",
     "'*': {method: task_arithmetic, weight: {ft0: 2, ft1: -1}, normalize: 1}",
-    "'encoder.*': {method: linear, normalize: 0, weight: {base: [0, 1], ft0: [{filter: attn, value: "
-    "0.2}]}}",
+    ("'encoder.*': {method: linear, normalize: 0, weight: {base: [0, 1], ft0: [{filter: attn, value: "
+     "0.2}]}}"),
 };
 enum { PLANS = sizeof plans / sizeof *plans };
 
