@@ -246,7 +246,7 @@ static bool seen_before(const report *r, int64_t i) {
 }
 
 static void command(msx__buffer *b, const report *r) {
-    const char *slash = strrchr(r->path, '/');
+    const char *slash = strstr(r->path, "://") ? NULL : strrchr(r->path, '/');
     bool outside = report_outside(r);
     msx__buffer_printf(b, "<pre><code>medsamix %s", outside ? "ask" : "search");
     for (int64_t i = 0; i < r->n_models; i++) {
