@@ -37,7 +37,7 @@ for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print("|".join("" 
     esac
 }
 python3 -c 'import sqlite3' 2>/dev/null || { echo "no python3 to read the reference with"; exit 77; }
-answer=$("$msx" search --base none --model a=none --dataset none --store "$server#none" 2>&1)
+answer=$("$msx" report "$server#none" -o "$folder/none.html" 2>&1)
 case $answer in *"not known to this build"*) echo "this build is without libpq"; exit 77 ;; esac
 hex() { case $target in reference) echo "hex($1)" ;; *) echo "upper(encode($1, 'hex'))" ;; esac; }
 decimals() { case $target in reference) echo "printf('%.10f', $1)" ;; *) echo "round($1::numeric, 10)" ;; esac; }
