@@ -44,17 +44,13 @@ int64_t msx_prediction_side(const msx_prediction *p) {
     return p ? p->side : -1;
 }
 
-/* Brought home all at once when the first of them is asked for: a cache, so that it may be filled. */
-static msx_status bring_logits(msx_prediction *p) {
+/* Brought home all at once when the first of them is asked for: a cache, so that it may be filled; at the
+ * device's only seat, so that one thread does it. */
+static msx_status bring_logits(msx_prediction *p, msx_device *d) {
     size_t bytes = (size_t)(p->n * prompt_floats(p)) * sizeof *p->logits;
-    msx__seat *seat;
+    if (p->logits) return MSX_OK;
     MSX_TRY(host_room(p));
-    msx_status status = msx__seat_take(p->device, 1, &seat);
-    if (status == MSX_OK) {
-        msx_device *d = &seat->device;
-        status = msx__device_status(d, d->k->download(d->dev, p->logits, p->there, bytes));
-        msx__seat_leave(p->device, seat);
-    }
+    msx_status status = msx__device_status(d, d->k->download(d->dev, p->logits, p->there, bytes));
     if (status == MSX_OK) return MSX_OK;
     msx__free(p->ctx, p->logits);
     p->logits = NULL;
@@ -62,7 +58,13 @@ static msx_status bring_logits(msx_prediction *p) {
 }
 
 msx_status msx__prediction_logits(const float **out, const msx_prediction *p, int64_t prompt) {
-    if (!p->logits) MSX_TRY(bring_logits((msx_prediction *)p));
+    if (p->there) {
+        msx__seat *seat;
+        MSX_TRY(msx__seat_take(p->device, 1, &seat));
+        msx_status status = bring_logits((msx_prediction *)p, &seat->device);
+        msx__seat_leave(p->device, seat);
+        MSX_TRY(status);
+    }
     *out = p->logits + prompt * prompt_floats(p);
     return MSX_OK;
 }
