@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A model as --preset, --image-size and --positions say. */
+/* A model as --preset, --image-size and --positions say, and a picture for it. */
 #include "program.h"
 
 #include <string.h>
@@ -27,6 +27,15 @@ int program_model(program *p, msx_device *device, const char *path, msx_model **
     if (status >= 0) status = msx_checkpoint_open(&weights, p->ctx, path);
     if (status >= 0) status = msx_model_load_with(out, device, weights, &o);
     msx_checkpoint_free(weights);
+    return program_status(p, status);
+}
+
+int program_image(program *p, msx_image **out) {
+    msx_image *raw = NULL;
+    *out = NULL;
+    msx_status status = msx_image_load(&raw, p->ctx, option_text(p, "image"));
+    if (status >= 0) status = msx_image_window(out, raw, option_text(p, "intensity"));
+    msx_image_free(raw);
     return program_status(p, status);
 }
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether the outputs can be written, asked before anything is computed: a search of hours must not
- * end at a folder that does not exist, and no file may be replaced that the same command reads. And
- * writing one. */
+ * end at a folder that does not exist, and no file may be replaced that the same command reads. */
 #include "program.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -83,22 +81,4 @@ int outputs_check(program *p) {
         if (code) return code;
     }
     return PROGRAM_DONE;
-}
-
-int output_write(program *p, const char *path, const void *bytes, size_t n) {
-    size_t room = strlen(path) + 32;
-    char *temporary = malloc(room);
-    if (!temporary) return program_fail(p, PROGRAM_LIMIT, "out of memory");
-    snprintf(temporary, room, "%s.%ld.part", path, (long)getpid());
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    FILE *file = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    bool good = file && fwrite(bytes, 1, n, file) == n && fflush(file) == 0 && fsync(fd) == 0;
-    if (file && fclose(file) != 0) good = false;
-    good = good && rename(temporary, path) == 0;
-    int error = errno;
-    if (!good && fd >= 0) unlink(temporary);
-    free(temporary);
-    return good
-               ? PROGRAM_DONE
-               : program_fail(p, PROGRAM_INPUT, "%s: cannot be written: %s", path, strerror(error));
 }

@@ -126,8 +126,6 @@ const char *option_value(const program *p, size_t i, const program_option **opti
 int outputs_check(program *p);
 /* The same of an input that only the verb knows of. */
 int outputs_check_input(program *p, const char *input);
-/* Write a file, which appears under its name when complete: an exit code. */
-int output_write(program *p, const char *path, const void *bytes, size_t n);
 
 /* Open the device of --device, with --precision checked against what it offers (device.c). */
 int program_device(program *p, msx_device **out);
@@ -135,6 +133,8 @@ int program_device_named(program *p, const char *name, msx_device **out);
 
 /* Load a model as --preset, --image-size and --positions say (model.c). */
 int program_model(program *p, msx_device *device, const char *path, msx_model **out);
+/* The picture of --image as --intensity says, 8 bit. */
+int program_image(program *p, msx_image **out);
 /* What --positions names, and whether it goes with --image-size: an exit code. */
 msx_positions program_positions(const program *p);
 int program_check_size(program *p);

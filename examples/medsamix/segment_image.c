@@ -184,16 +184,6 @@ static int report(job *j) {
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
 
-static int load_image(job *j) {
-    program *p = j->s->p;
-    msx_image *raw = NULL;
-    int code = program_status(p, msx_image_load(&raw, p->ctx, option_text(p, "image")));
-    if (!code)
-        code = program_status(p, msx_image_window(&j->image, raw, option_text(p, "intensity")));
-    msx_image_free(raw);
-    return code;
-}
-
 /* From a file, or by encoding the image. */
 static int make_embedding(job *j) {
     program *p = j->s->p;
@@ -242,7 +232,7 @@ static int predict(job *j) {
 int segment_image(segmenter *s) {
     job j = {.s = s};
     msx_image *mask = NULL;
-    int code = load_image(&j);
+    int code = program_image(s->p, &j.image);
     if (!code) code = predict(&j);
     if (!code) code = canvas_image(s->p, &j.canvas, &mask);
     if (!code) code = save_embedding(&j);

@@ -44,19 +44,6 @@ static msx_generate_options read_options(const program *p) {
     return o;
 }
 
-static int load_image(job *j) {
-    program *p = j->p;
-    const char *path = option_text(p, "image");
-    msx_image *raw = NULL;
-    if (is_volume(path))
-        return program_usage(p, "--image %s: generate takes 2-D images (PNG, JPEG)", path);
-    int code = program_status(p, msx_image_load(&raw, p->ctx, path));
-    if (!code)
-        code = program_status(p, msx_image_window(&j->image, raw, option_text(p, "intensity")));
-    msx_image_free(raw);
-    return code;
-}
-
 static int find_masks(job *j) {
     program *p = j->p;
     const msx_generate_options o = read_options(p);
@@ -125,7 +112,7 @@ static int save_masks(job *j) {
     char *text = result ? json_dumps(result, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
     json_decref(result);
     if (!text) return program_fail(j->p, PROGRAM_LIMIT, "out of memory");
-    int code = output_write(j->p, path, text, strlen(text));
+    int code = output_file(j->p, path, text, strlen(text));
     free(text);
     return code;
 }
@@ -198,7 +185,10 @@ static int report(job *j) {
 
 static int run(program *p) {
     job j = {.p = p};
-    int code = load_image(&j);
+    if (is_volume(option_text(p, "image")))
+        return program_usage(p, "--image %s: generate takes 2-D images (PNG, JPEG)",
+                             option_text(p, "image"));
+    int code = program_image(p, &j.image);
     if (!code) code = program_device(p, &j.device);
     if (!code) code = program_model(p, j.device, option_text(p, "model"), &j.model);
     if (!code) code = find_masks(&j);
