@@ -356,6 +356,7 @@ END_TEST
 int main(void) {
     Suite *s = suite_create("core");
     TCase *t = tcase_create("core");
+    tcase_set_timeout(t, 120);
     suite_add_tcase(s, t);
     tcase_add_test(t, error_text_is_one_line_and_kept);
     tcase_add_test(t, each_thread_has_its_own_error);
