@@ -13,10 +13,12 @@ typedef struct digit {
 static const digit digits[] = {{20, 11}, {9, 11}, {0, 9}};
 enum { N_DIGITS = 3, BINS = 1 << 11, BLOCK = 2048 };
 
+/* All NaNs are equal: which bits a difference has that is none depends on the processor. */
 static inline uint32_t magnitude(float d) {
     uint32_t bits;
     memcpy(&bits, &d, sizeof bits);
-    return bits & 0x7fffffffu;
+    bits &= 0x7fffffffu;
+    return bits < 0x7fc00000u ? bits : 0x7fc00000u;
 }
 
 /* The bin of the k-th largest; *k becomes its rank among the elements of that bin. */

@@ -15,10 +15,12 @@ typedef struct ties {
 
 enum { BLOCK = 512 }; /* a block of a few models stays in the nearest cache */
 
+/* All NaNs are equal, as in merge_select.c. */
 static inline int32_t magnitude(float d) {
     int32_t bits;
     memcpy(&bits, &d, sizeof bits);
-    return bits & INT32_MAX;
+    bits &= INT32_MAX;
+    return bits < 0x7fc00000 ? bits : 0x7fc00000;
 }
 
 /* The change with all but its magnitudes above `bound` zeroed; how many are equal to `at`. */

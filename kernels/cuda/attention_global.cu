@@ -7,12 +7,13 @@
  * row of 64 keys with its values, and a warp takes 32 of them: every fragment of k or v that comes from
  * shared memory serves 32 queries, which is what bounds the kernel (16 queries a warp would read it
  * twice as often as the tensor cores can use it), while the relative positions along a row are no more
- * than 32 registers: they are where the products begin. Those across rows are one number a query and
- * tile, added inside of the exponential. The halves have maxima and sums of their own and are joined at
- * the end.
+ * than 16 registers, as pairs of fp16: they are where the products begin. Those across rows are one number
+ * a query and tile, added inside of the exponential. The halves have maxima and sums of their own and are
+ * joined at the end.
  *
- * Three tiles lie in shared memory, two of them on their way, and one barrier a tile orders them. Limit:
- * shared memory's bandwidth and the exponentials, about equally (docs/cuda.md).
+ * With two warps for each of the multiprocessor's schedulers there is not much to hide latencies behind: with
+ * 64 channels a warp multiplies the next tile's keys while it turns this tile's scores into weights. Three tiles lie in
+ * shared memory, one or two of them on their way, and one barrier a tile orders them. Limit: docs/cuda.md.
  */
 #include "kernels/cuda/attention_low.h"
 
@@ -25,15 +26,22 @@
 #define BIAS_STRIDE 65 /* floats; odd, so that eight queries lie in different banks */
 #define LOG2E       1.44269504f
 
+#if defined __CUDA_ARCH__ && __CUDA_ARCH__ < 900
+#define NEW_ENOUGH 0 /* ptxas spills there */
+#else
+#define NEW_ENOUGH 1
+#endif
+
 /* A row of 16 bytes more than its channels: the eight rows of a matrix lie in different banks. A stage is
  * 64 rows of k and 64 of v; the last one holds the queries before, then a table of positions. */
 template <int STEPS> struct shape_of {
     enum {
         CHANNELS = 16 * STEPS,
         STRIDE = CHANNELS + 8,
-        STAGE = 2 * KEYS * STRIDE,           /* elements */
-        PIECES = CHANNELS / 8,               /* 16 bytes, of a row */
-        COPIES = 2 * KEYS * PIECES / THREADS /* of a thread and tile */
+        STAGE = 2 * KEYS * STRIDE,            /* elements */
+        PIECES = CHANNELS / 8,                /* 16 bytes, of a row */
+        COPIES = 2 * KEYS * PIECES / THREADS, /* of a thread and tile */
+        AHEAD = STEPS <= 4                    /* scores of the next tile have room in registers */
     };
     static constexpr size_t bytes =
         STAGES * STAGE * sizeof(msxk_low) + QUERIES * BIAS_STRIDE * sizeof(float);
@@ -103,6 +111,28 @@ times_values(float o[2][2 * STEPS][4], const float p[2][4][4], const msxk_low *v
     }
 }
 
+/* c (32 x 32) = what the scores of a row begin with + q keys^T */
+template <class T, int STEPS>
+static __device__ __forceinline__ void score(float c[2][4][4], const uint32_t start[2][4][2],
+                                             const uint32_t q[2][STEPS][4], const msxk_low *keys,
+                                             int lane) {
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                c[m][n][i] =
+                    msxk_to_float((msxk_low)(start[m][n][i / 2] >> 16 * (i % 2)), msxk_fp16());
+    times_rows<T, STEPS>(c, q, keys, lane);
+}
+
+/* Two numbers that may be beyond fp16's range, as its largest ones then. */
+static __device__ __forceinline__ uint32_t pack_within(float a, float b) {
+    const float most = 65504.0f;
+    return msxk_pack(fminf(fmaxf(a, -most), most), fminf(fmaxf(b, -most), most), msxk_fp16());
+}
+
 /* A table of positions (127, channels) in the low format to `rows`; its 128th row is zero. */
 template <class T, int STEPS>
 static __device__ void load_table(msxk_low *rows, const float *table) {
@@ -154,7 +184,7 @@ static __device__ __forceinline__ void start_tile(msxk_low *stage, const msxk_lo
         int i = threadIdx.x + j * THREADS, row = i / shape::PIECES, piece = i % shape::PIECES;
         const msxk_low *from = row < KEYS ? keys : values;
         msxk_copy_async(stage + row * shape::STRIDE + 8 * piece,
-                        from + (int64_t)(tile * KEYS + row % KEYS) * ld + 8 * piece);
+                        from + (unsigned)((tile * KEYS + row % KEYS) * ld + 8 * piece));
     }
     msxk_copies_commit();
 }
@@ -291,48 +321,57 @@ static __global__ void __launch_bounds__(THREADS, 1) attention_global_kernel(glo
     __syncthreads();
     relative_bias<T, STEPS>(bias_w, q, queries, w, first, false, 1.0f / a.scale);
     __syncthreads();
-    float start[2][4]
-               [4]; /* what scores begin with: the positions along the row, before the scale */
+    uint32_t start[2][4][2]; /* positions along the row, before the scale */
 #pragma unroll
     for (int m = 0; m < 2; m++)
 #pragma unroll
         for (int n = 0; n < 4; n++)
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                start[m][n][i] =
-                    bias_w[(w.group * 32 + m * 16 + w.lane / 4 + i / 2 * 8) * BIAS_STRIDE +
-                           w.half * 32 + n * 8 + w.lane % 4 * 2 + i % 2];
+            for (int i = 0; i < 2; i++) {
+                const float *from = bias_w +
+                                    (w.group * 32 + m * 16 + w.lane / 4 + i * 8) * BIAS_STRIDE +
+                                    w.half * 32 + n * 8 + w.lane % 4 * 2;
+                start[m][n][i] = pack_within(from[0], from[1]);
+            }
     __syncthreads(); /* before tiles overwrite them */
 
-    float o[2][2 * STEPS][4] = {};
+    enum { AHEAD = shape::AHEAD };
+    float o[2][2 * STEPS][4] = {}, scores[1 + AHEAD][2][4][4];
     softmax_state state = {{-INFINITY, -INFINITY, -INFINITY, -INFINITY}, {}};
     const float *row_bias = bias_h + (w.group * 32 + w.lane / 4) * BIAS_STRIDE;
-    start_tile<STEPS>(memory, base + width, base + 2 * width, 0, ld);
-    start_tile<STEPS>(memory + shape::STAGE, base + width, base + 2 * width, 1, ld);
+    const msxk_low *mine_of_tile = memory + w.half * 32 * shape::STRIDE;
+    for (int tile = 0; tile < STAGES - 1; tile++)
+        start_tile<STEPS>(memory + tile * shape::STAGE, base + width, base + 2 * width, tile, ld);
+    if (AHEAD) {
+        msxk_copies_wait<STAGES - 2>();
+        __syncthreads();
+        score<T, STEPS>(scores[0], start, q, mine_of_tile, w.lane);
+    }
 #pragma unroll 1
-    for (int tile = 0, stage = 0; tile < SIDE;
-         tile++, stage = stage == STAGES - 1 ? 0 : stage + 1) {
-        if (tile + 1 < SIDE)
-            msxk_copies_wait<1>();
-        else
-            msxk_copies_wait<0>();
-        __syncthreads(); /* the tile is there, and the one before is done with */
-        if (tile + 2 < SIDE)
-            start_tile<STEPS>(memory + (stage == 0 ? STAGES - 1 : stage - 1) * shape::STAGE,
-                              base + width, base + 2 * width, tile + 2, ld);
-        const msxk_low *keys = memory + stage * shape::STAGE + w.half * 32 * shape::STRIDE;
-        float s[2][4][4], h[4];
+    for (int first_tile = 0, stage = 0; first_tile < SIDE; first_tile += 1 + AHEAD) {
 #pragma unroll
-        for (int m = 0; m < 2; m++)
+        for (int i = 0; i < 1 + AHEAD; i++) {
+            int tile = first_tile + i, next = stage == STAGES - 1 ? 0 : stage + 1;
+            if (tile + STAGES - 2 < SIDE)
+                msxk_copies_wait<STAGES - 2 - AHEAD>();
+            else
+                msxk_copies_wait<0>();
+            __syncthreads(); /* what is needed is there, and the tile before is done with */
+            if (tile + STAGES - 1 < SIDE)
+                start_tile<STEPS>(memory + (stage == 0 ? STAGES - 1 : stage - 1) * shape::STAGE,
+                                  base + width, base + 2 * width, tile + STAGES - 1, ld);
+            float h[4];
 #pragma unroll
-            for (int n = 0; n < 4; n++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) s[m][n][i] = start[m][n][i];
-#pragma unroll
-        for (int r = 0; r < 4; r++) h[r] = row_bias[8 * r * BIAS_STRIDE + tile];
-        times_rows<T, STEPS>(s, q, keys, w.lane);
-        soften<STEPS>(s, o, state, h, a.scale * LOG2E);
-        times_values<T, STEPS>(o, s, keys + KEYS * shape::STRIDE, w.lane);
+            for (int r = 0; r < 4; r++) h[r] = row_bias[8 * r * BIAS_STRIDE + tile];
+            /* behind the last tile: scores that nobody asks for, of a tile that was there */
+            score<T, STEPS>(scores[AHEAD * (1 - i)], start, q,
+                            mine_of_tile + (AHEAD ? next : stage) * shape::STAGE, w.lane);
+            soften<STEPS>(scores[AHEAD * i], o, state, h, a.scale * LOG2E);
+            times_values<T, STEPS>(o, scores[AHEAD * i],
+                                   mine_of_tile + stage * shape::STAGE + KEYS * shape::STRIDE,
+                                   w.lane);
+            stage = next;
+        }
     }
     __syncthreads();
     float *partial = reinterpret_cast<float *>(memory);

@@ -32,7 +32,7 @@ $(CUDA_PLUGIN): $(CUDA_OBJECTS)
 	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_LIBRARIES) -lcublasLt \
 	  -Xlinker -z$(,)defs$(,)-rpath$(,)$(CUDA_LIBRARIES)
 
-#: make cuda-report   registers, stack and spilled bytes of every CUDA kernel; fails when one spills
+#: make cuda-report   registers, stack and spilled bytes of every CUDA kernel; fails when one spills much
 .PHONY: cuda-report
 cuda-report:
 	@tools/cuda-report $(NVCC) $(NVCC_FLAGS) $(CUDA_TARGETS) -- $(CUDA_SOURCES)

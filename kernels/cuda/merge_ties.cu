@@ -2,13 +2,16 @@
 /*
  * TIES: exact selection of the k largest changes, and the merge of what is kept; the same elements and
  * the same bits as kernels/cpu/merge_ties.c. Magnitudes are compared as the bits of |x - base|: floats
- * without a sign order like integers, a NaN is largest.
+ * without a sign order like integers, a NaN is largest; all NaNs are equal.
  *
  * Three rounds of counting digits fix a threshold; the block that finishes last draws the conclusion of a
  * round, so that a round is one launch and the host is not asked. A fourth launch counts equal changes
- * by blocks of elements, a fifth merges.
+ * by blocks of elements, a fifth merges. Most tensors of a network are small: the rounds of those are one
+ * launch, and what fits into one block of elements needs no fourth.
  */
 #include "kernels/cuda/merge.h"
+
+#include <string.h>
 
 #define THREADS 256
 #define WARPS   (THREADS / 32)
@@ -26,7 +29,7 @@ static __device__ __forceinline__ float change_at(const float *base, const float
 }
 
 static __device__ __forceinline__ uint32_t magnitude(float change) {
-    return __float_as_uint(change) & 0x7fffffffu;
+    return min(__float_as_uint(change) & 0x7fffffffu, 0x7fc00000u);
 }
 
 /* ---- the block that comes last --------------------------------------------------------------------- */
@@ -85,30 +88,39 @@ struct count_areas {
     unsigned last;
 };
 
-/* Fix one digit: the highest value at which the counts from above reach k; thread 0 has the highest
- * values. */
-static __device__ void pick(selection *s, digit d, unsigned prefix, unsigned long long k,
-                            trim *result, unsigned long long *sums) {
+/* The highest value of a digit at which the counts from above reach k: `found` gets it, what is left of k
+ * there, and its count, in one thread; thread 0 has the highest values. */
+template <class BIN, class FOUND>
+static __device__ __forceinline__ void find_digit(unsigned long long k, unsigned long long *sums,
+                                                  BIN bin, FOUND found) {
     enum { EACH = BINS / THREADS };
     int top = (THREADS - 1 - (int)threadIdx.x) * EACH;
     unsigned long long bins[EACH], mine = 0;
-    for (int b = 0; b < EACH; b++) {
-        bins[b] = __ldcg(s->bins + top + b);
-        s->bins[top + b] = 0;
-        mine += bins[b];
-    }
+    for (int b = 0; b < EACH; b++) mine += bins[b] = bin(top + b);
     unsigned long long above = sum_before(mine, sums);
 #pragma unroll
     for (int b = EACH - 1; b >= 0; b--) {
-        if (above < k && above + bins[b] >= k) {
-            s->k = k - above;
-            s->prefix = prefix << d.bits | (unsigned)(top + b);
-            if (d.shift == 0)
-                *result = trim{(long long)(k - above), (long long)bins[b],
-                               prefix << d.bits | (unsigned)(top + b), 0};
-        }
+        if (above < k && above + bins[b] >= k) found((unsigned)(top + b), k - above, bins[b]);
         above += bins[b];
     }
+}
+
+/* Fix one digit, and leave the bins zero. */
+static __device__ void pick(selection *s, digit d, unsigned prefix, unsigned long long k,
+                            trim *result, unsigned long long *sums) {
+    find_digit(
+        k, sums,
+        [=](int b) {
+            unsigned long long count = __ldcg(s->bins + b);
+            s->bins[b] = 0;
+            return count;
+        },
+        [=](unsigned value, unsigned long long left, unsigned long long count) {
+            s->k = left;
+            s->prefix = prefix << d.bits | value;
+            if (d.shift == 0)
+                *result = trim{(long long)left, (long long)count, prefix << d.bits | value, 0};
+        });
 }
 
 /* Count the digit's values among the elements whose higher bits equal the prefix (of the first digit:
@@ -139,6 +151,56 @@ static __global__ void __launch_bounds__(THREADS)
         if (shared->bins[b]) atomicAdd(s->bins + b, (unsigned long long)shared->bins[b]);
     if (is_last_block(&s->ticket, gridDim.x, &shared->last))
         pick(s, d, prefix, k, results + blockIdx.y, shared->sums);
+}
+
+/* A tensor of at most SMALL elements, whose magnitudes a block keeps in registers: all rounds in one
+ * launch. blockIdx.x: the model. */
+enum { SMALL_EACH = 16, SMALL = SMALL_EACH * THREADS };
+
+struct digit_set {
+    digit d[N_DIGITS];
+};
+
+struct small_areas {
+    unsigned bins[BINS];
+    unsigned long long sums[WARPS], k;
+    unsigned prefix;
+};
+
+static __global__ void __launch_bounds__(THREADS)
+    select_small_kernel(trim *results, const float *base, msxk_models m, int64_t n,
+                        unsigned long long k, digit_set set) {
+    MSXK_SHARED(small_areas, shared);
+    const float *x = m.x[blockIdx.x];
+    trim *result = results + blockIdx.x;
+    uint32_t keys[SMALL_EACH]; /* no prefix has the highest bit */
+#pragma unroll
+    for (int j = 0; j < SMALL_EACH; j++) {
+        int64_t i = j * THREADS + (int)threadIdx.x;
+        keys[j] = i < n ? magnitude(change_at(base, x, i)) : ~0u;
+    }
+    if (threadIdx.x == 0) shared->k = k, shared->prefix = 0;
+    for (int round = 0; round < N_DIGITS; round++) {
+        digit d = set.d[round];
+        for (int b = threadIdx.x; b < BINS; b += THREADS) shared->bins[b] = 0;
+        __syncthreads();
+        unsigned prefix = shared->prefix, mask = (1u << d.bits) - 1;
+        k = shared->k;
+#pragma unroll
+        for (int j = 0; j < SMALL_EACH; j++)
+            if (keys[j] >> (d.shift + d.bits) == prefix)
+                atomicAdd(shared->bins + (keys[j] >> d.shift & mask), 1u);
+        __syncthreads();
+        find_digit(
+            k, shared->sums, [=](int b) { return (unsigned long long)shared->bins[b]; },
+            [=](unsigned value, unsigned long long left, unsigned long long count) {
+                shared->k = left;
+                shared->prefix = prefix << d.bits | value;
+                if (d.shift == 0)
+                    *result = trim{(long long)left, (long long)count, prefix << d.bits | value, 0};
+            });
+        __syncthreads();
+    }
 }
 
 /* ---- memory --------------------------------------------------------------------------------------- */
@@ -176,6 +238,12 @@ static int find_areas(msx_kdev *dev, size_t models, size_t blocks, ties_areas *a
 
 static int select_all(msx_kdev *dev, const ties_areas *a, const float *base, const msxk_models &m,
                       int64_t n, int64_t k) {
+    if (n <= SMALL) {
+        digit_set set;
+        memcpy(set.d, digits, sizeof digits);
+        return MSXK_LAUNCH(dev, select_small_kernel, (unsigned)m.n, THREADS, sizeof(small_areas),
+                           a->trims, base, m, n, (unsigned long long)k, set);
+    }
     int64_t blocks = (n + 4 * THREADS - 1) / (4 * THREADS), most = 4 * (int64_t)dev->processors;
     dim3 grid((unsigned)(blocks < most ? blocks : most), (unsigned)m.n);
     for (int i = 0; i < N_DIGITS; i++)
@@ -288,7 +356,9 @@ static __global__ void __launch_bounds__(THREADS)
             const trim t = trims[k];
             long long kept = t.kept;
             unsigned in_block = 0; /* read as: all of the block's are kept, or none */
-            if (is_cut(t)) {       /* what the blocks in front of this one leave */
+            if (is_cut(t) && blocks == 1) {
+                in_block = (unsigned)t.equal;
+            } else if (is_cut(t)) { /* what the blocks in front of this one leave */
                 in_block = equal[k * blocks + blockIdx.x];
                 kept -= before[k * blocks + blockIdx.x];
                 if (kept < 0) kept = 0;
@@ -313,7 +383,7 @@ static __global__ void __launch_bounds__(THREADS)
 static int merge(msx_kdev *dev, const ties_areas *a, float *out, const float *base,
                  const msxk_models &m, double scale, int64_t n) {
     unsigned blocks = msxk_cuda_blocks(n, BLOCK);
-    if (m.n > 0)
+    if (m.n > 0 && blocks > 1)
         MSXK_RETURN_IF(MSXK_LAUNCH(dev, equal_kernel, dim3(blocks, (unsigned)m.n), THREADS,
                                    (2 + WARPS) * sizeof(unsigned), a->equal, a->before, a->tickets,
                                    base, m, a->trims, n));

@@ -65,6 +65,36 @@ static __global__ void __launch_bounds__(32 * WARPS)
     }
 }
 
+/* cols == 4 * LANES, a part of a warp a row: what the masks' upscaling has. */
+template <class T, int LANES>
+static __global__ void __launch_bounds__(32 * WARPS)
+    norm_short(T *y, const float *x, const float *w, const float *b, norm_shape s, int precision) {
+    int64_t row = msxk_thread() / LANES;
+    int lane = threadIdx.x % LANES;
+    bool exists = row < s.rows; /* the others take part in the warp's sums */
+    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (exists) v = reinterpret_cast<const float4 *>(x + row * s.cols)[lane];
+    float sum = (v.x + v.y) + (v.z + v.w);
+#pragma unroll
+    for (int offset = LANES / 2; offset > 0; offset /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+    float mean = sum / (float)s.cols;
+    float squares =
+        (square(v.x - mean) + square(v.y - mean)) + (square(v.z - mean) + square(v.w - mean));
+#pragma unroll
+    for (int offset = LANES / 2; offset > 0; offset /= 2)
+        squares += __shfl_xor_sync(0xffffffffu, squares, offset);
+    if (!exists) return;
+    float factor = 1.0f / sqrtf(squares / (float)s.cols + s.eps);
+    float4 scale = reinterpret_cast<const float4 *>(w)[lane];
+    float4 add = reinterpret_cast<const float4 *>(b)[lane], r;
+    r.x = msxk_activate((v.x - mean) * factor * scale.x + add.x, s.act);
+    r.y = msxk_activate((v.y - mean) * factor * scale.y + add.y, s.act);
+    r.z = msxk_activate((v.z - mean) * factor * scale.z + add.z, s.act);
+    r.w = msxk_activate((v.w - mean) * factor * scale.w + add.w, s.act);
+    put4(y + row * s.cols + 4 * lane, r, precision);
+}
+
 template <class T>
 static __global__ void __launch_bounds__(32 * WARPS)
     norm_any(T *y, const float *x, const float *w, const float *b, norm_shape s, int precision) {
@@ -86,20 +116,21 @@ template <class T>
 static int run(msx_kdev *dev, T *y, const float *x, const float *w, const float *b,
                const norm_shape &s) {
     if (s.rows <= 0 || s.cols <= 0) return MSXK_OK;
-    unsigned grid = msxk_cuda_blocks(s.rows, WARPS);
     uintptr_t addresses = (uintptr_t)x | (uintptr_t)y | (uintptr_t)w | (uintptr_t)b;
     static const struct {
         int64_t cols;
+        int rows; /* of a block */
         void (*kernel)(T *, const float *, const float *, const float *, norm_shape, int);
-    } special[] = {{128, norm_in_registers<T, 1>},
-                   {256, norm_in_registers<T, 2>},
-                   {768, norm_in_registers<T, 6>},
-                   {1024, norm_in_registers<T, 8>},
-                   {1280, norm_in_registers<T, 10>}};
+    } special[] = {{32, 4 * WARPS, norm_short<T, 8>},      {64, 2 * WARPS, norm_short<T, 16>},
+                   {128, WARPS, norm_in_registers<T, 1>},  {256, WARPS, norm_in_registers<T, 2>},
+                   {768, WARPS, norm_in_registers<T, 6>},  {1024, WARPS, norm_in_registers<T, 8>},
+                   {1280, WARPS, norm_in_registers<T, 10>}};
     for (const auto &k : special)
         if (s.cols == k.cols && addresses % 16 == 0)
-            return MSXK_LAUNCH(dev, k.kernel, grid, 32 * WARPS, 0, y, x, w, b, s, dev->precision);
-    return MSXK_LAUNCH(dev, norm_any<T>, grid, 32 * WARPS, 0, y, x, w, b, s, dev->precision);
+            return MSXK_LAUNCH(dev, k.kernel, msxk_cuda_blocks(s.rows, k.rows), 32 * WARPS, 0, y, x,
+                               w, b, s, dev->precision);
+    return MSXK_LAUNCH(dev, norm_any<T>, msxk_cuda_blocks(s.rows, WARPS), 32 * WARPS, 0, y, x, w, b,
+                       s, dev->precision);
 }
 
 int msxk_cuda_layer_norm(msx_kdev *dev, float *y, const float *x, const float *w, const float *b,

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* Sizes that no block, warp or vector divides. */
 static const int64_t odd_sizes[] = {0, 1, 3, 17, 33};
@@ -121,20 +123,35 @@ static inline double low_unit(msx_precision p) {
     return p == MSX_PRECISION_FP16 ? 1.0 / 1024 : p == MSX_PRECISION_BF16 ? 1.0 / 128 : 1e-6;
 }
 
-/* Skip with 77 where the plug-in beside the test has no device to run on. */
-static inline int test_cuda_run(Suite *s) {
+/* 0 where the plug-in beside the test has a device to run on. */
+static inline int test_cuda_probe(void) {
     msx_ctx *ctx;
     msx_device *d;
     if (msx_ctx_create(&ctx, NULL) < 0) return 1;
-    if (msx_device_open(&d, ctx, "cuda:0") < 0) {
+    int status = msx_device_open(&d, ctx, "cuda:0") < 0 ? 77 : 0;
+    if (status)
         printf("%s\n", msx_ctx_error(ctx));
-        msx_ctx_free(ctx);
-        srunner_free(srunner_create(s));
-        return 77;
-    }
-    msx_device_free(d);
+    else
+        msx_device_free(d);
     msx_ctx_free(ctx);
-    return test_run(s);
+    return status;
+}
+
+/* Skip with 77 where there is no device. A process asks that is a child as those of the tests will be: CUDA
+ * does not work in the child of a process that has used it. */
+static inline int test_cuda_run(Suite *s) {
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        int status = test_cuda_probe();
+        fflush(NULL);
+        _exit(status);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) status = 1 << 8;
+    if (!WEXITSTATUS(status)) return test_run(s);
+    srunner_free(srunner_create(s));
+    return WEXITSTATUS(status);
 }
 
 #endif

@@ -3,7 +3,7 @@
 #include "backends.h"
 
 START_TEST(norms_match) {
-    static const int64_t widths[] = {1, 3, 17, 33, 64, 128, 256, 768, 1024, 1280};
+    static const int64_t widths[] = {1, 3, 17, 32, 33, 64, 128, 256, 768, 1024, 1280};
     backends b = backends_open(MSX_PRECISION_FP32);
     for (int w = 0; w < 10; w++)
         for (int r = 0; r < ODD_SIZES; r++)
@@ -30,7 +30,7 @@ END_TEST
 START_TEST(low_norms_and_patches_match) {
     msx_precision p = _i ? MSX_PRECISION_BF16 : MSX_PRECISION_FP16;
     backends b = backends_open(p);
-    static const int64_t widths[] = {5, 33, 128, 768};
+    static const int64_t widths[] = {5, 33, 64, 128, 768};
     for (int w = 0; w < 4; w++) {
         int64_t rows = 7, cols = widths[w], n = rows * cols;
         float *x = random_floats(n, 1), *weight = random_floats(cols, 2);

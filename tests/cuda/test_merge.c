@@ -4,7 +4,7 @@
 
 enum { MODELS = 5 };
 
-static const int64_t sizes[] = {0, 1, 7, 2047, 2048, 2049, 8195};
+static const int64_t sizes[] = {0, 1, 7, 2047, 2048, 2049, 4096, 4097, 8195};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 /* Models in host memory and on the GPU; x[0] is the base. */

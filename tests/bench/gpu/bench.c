@@ -3,7 +3,11 @@
  * What the CUDA backend takes, on the GPU that the plug-in beside this program finds: ceilings (a large
  * product, a large copy), encoders, decoder, merges and whole trials of a search. Inputs are random.
  *
- *     bench [small]     small: the golden model a instead of ViT-B, -L and -H, to try the program
+ *     bench [small] [once] [NETWORK ...]
+ *         small: the golden model a instead of ViT-B, -L and -H, to try the program
+ *         once: one fp16 encoding of one and of eight images, 16 boxes and one merge of each kind, to be
+ *         looked at through a profiler
+ *         NETWORK: only these of vit_b, vit_l, vit_h
  */
 #include "bench.h"
 
@@ -11,7 +15,8 @@
 
 #include <time.h>
 
-enum { REPEATS = 20 };
+enum { ROUNDS = 20, WARM = 3, WARM_MS = 300, ENOUGH_MS = 1500, FEWEST = 3 };
+int rounds;
 
 void need(const msx_ctx *ctx, msx_status status) {
     if (status >= 0) return;
@@ -57,16 +62,22 @@ static int by_value(const void *a, const void *b) {
 }
 
 double time_of(msx_device *d, work_fn work, void *payload) {
-    double times[REPEATS];
-    for (int r = -3; r < REPEATS; r++) {
+    double times[ROUNDS], all = 0;
+    int n = 0;
+    double begin = now();
+    for (int r = 0; rounds && r < WARM && now() - begin < WARM_MS; r++) {
+        work(d, payload);
+        need_op(d, d->k->sync(d->dev));
+    }
+    do {
         need_op(d, d->k->sync(d->dev));
         double start = now();
         work(d, payload);
         need_op(d, d->k->sync(d->dev));
-        if (r >= 0) times[r] = now() - start;
-    }
-    qsort(times, REPEATS, sizeof *times, by_value);
-    return times[REPEATS / 2];
+        all += times[n++] = now() - start;
+    } while (n < rounds && (all < ENOUGH_MS || n < FEWEST));
+    qsort(times, (size_t)n, sizeof *times, by_value);
+    return times[n / 2];
 }
 
 /* ---- ceilings ------------------------------------------------------------------------------------ */
@@ -126,30 +137,49 @@ static void measure_ceilings(msx_ctx *ctx, int64_t side, ceilings *most) {
     }
 }
 
+static bool has(char **words, const char *word) {
+    for (; *words; words++)
+        if (!strcmp(*words, word)) return true;
+    return false;
+}
+
+static void measure(msx_ctx *ctx, const network *n, const ceilings *most, bool small) {
+    msx_checkpoint *c;
+    if (n->file)
+        need(ctx, msx_checkpoint_open(&c, ctx, test_path(n->file)));
+    else
+        need(ctx, test_compute_vit(&c, ctx, n->width, n->head, n->depth, n->global_every));
+    if (rounds) {
+        measure_encoders(ctx, n, c, most);
+    } else {
+        encode_once(ctx, c, 1);
+        encode_once(ctx, c, 8);
+    }
+    if (!strcmp(n->name, "vit_b") || small) {
+        measure_decoder(ctx, n, c);
+        measure_merges(ctx, n, c, most);
+        if (rounds) measure_trials(ctx, n, c, small);
+    }
+    msx_checkpoint_free(c);
+}
+
 int main(int argc, char **argv) {
     static const network full[] = {{"vit_b", 768, 64, 12, 3, 0.938, NULL},
                                    {"vit_l", 1024, 64, 24, 6, 2.837, NULL},
                                    {"vit_h", 1280, 80, 32, 8, 5.642, NULL}};
     static const network tiny = {"small", 0, 0, 0, 0, 2e-5, "golden/a/model.pth"};
-    bool small = argc > 1 && !strcmp(argv[1], "small");
-    ceilings most;
+    bool small = has(argv, "small"), once = has(argv, "once"), named = false;
+    ceilings most = {{1, 1, 1, 1}, 1};
     msx_ctx *ctx;
+    (void)argc;
     if (msx_ctx_create(&ctx, NULL) < 0) return 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    measure_ceilings(ctx, small ? 64 : 8192, &most);
-    for (int i = 0; i < (small ? 1 : 3); i++) {
-        const network *n = small ? &tiny : full + i;
-        msx_checkpoint *c;
-        if (n->file)
-            need(ctx, msx_checkpoint_open(&c, ctx, test_path(n->file)));
-        else
-            need(ctx, test_compute_vit(&c, ctx, n->width, n->head, n->depth, n->global_every));
-        measure_encoders(ctx, n, c, &most);
-        if (i == 0) measure_decoder(ctx, n, c);
-        if (i == 0) measure_merges(ctx, n, c, &most);
-        if (i == 0) measure_trials(ctx, n, c, small);
-        msx_checkpoint_free(c);
-    }
+    rounds = once ? 0 : ROUNDS;
+    if (!once) measure_ceilings(ctx, small ? 64 : 8192, &most);
+    for (int i = 0; i < 3; i++) named |= has(argv, full[i].name);
+    for (int i = 0; i < (small ? 1 : 3); i++)
+        if (small || !named || has(argv, full[i].name))
+            measure(ctx, small ? &tiny : full + i, &most, small);
     msx_ctx_free(ctx);
     return 0;
 }

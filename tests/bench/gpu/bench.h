@@ -33,6 +33,9 @@ void need_op(const msx_device *d, int code);
 float *noise(int64_t n);
 msx_device *open_device(msx_ctx *ctx, msx_precision precision);
 
+/* Calls that are timed at the most; 0: each is made once, cold, for a profiler to look at. */
+extern int rounds;
+
 typedef void (*work_fn)(msx_device *d, void *payload);
 /* Median milliseconds of `work` by the host's clock around calls that end in waiting for the GPU; three
  * rounds before warm up, and let calls that repeat be recorded. */
@@ -40,6 +43,7 @@ double time_of(msx_device *d, work_fn work, void *payload);
 
 void measure_encoders(msx_ctx *ctx, const network *n, const msx_checkpoint *c,
                       const ceilings *most);
+void encode_once(msx_ctx *ctx, const msx_checkpoint *c, int64_t batch);
 void measure_decoder(msx_ctx *ctx, const network *n, const msx_checkpoint *c);
 void measure_merges(msx_ctx *ctx, const network *n, const msx_checkpoint *c, const ceilings *most);
 void measure_trials(msx_ctx *ctx, const network *n, const msx_checkpoint *c, bool small);

@@ -11,10 +11,18 @@ typedef struct encoding {
     int64_t batch;
 } encoding;
 
+static void encode_at_seat(const msx_model *m, const msx__input *input, int64_t batch, float *out) {
+    msx__seat *seat;
+    need(m->ctx, msx__seat_take(m->device, msx_ctx_threads(m->ctx), &seat));
+    msx_model view = msx__model_at(m, seat);
+    need(m->ctx, msx__encode(&view, input, NULL, batch, out));
+    msx__seat_leave(m->device, seat);
+}
+
 static void encode(msx_device *d, void *payload) {
     const encoding *e = payload;
     (void)d;
-    need(e->m->ctx, msx__encode(e->m, &e->input, NULL, e->batch, e->out));
+    encode_at_seat(e->m, &e->input, e->batch, e->out);
 }
 
 /* The input of the call before is there still. */
@@ -40,7 +48,7 @@ static float *truth_of(msx_ctx *ctx, const msx_checkpoint *c, const float *input
     need(ctx, msx_device_open(&d, ctx, "cpu"));
     need(ctx, msx_model_load(&m, d, c, MSX_PRESET_SAM));
     float *out = malloc((size_t)(m->tokens * m->channels) * sizeof *out);
-    need(ctx, msx__encode(m, &(msx__input){.host = input}, NULL, 1, out));
+    encode_at_seat(m, &(msx__input){.host = input}, 1, out);
     msx_model_free(m);
     msx_device_free(d);
     return out;
@@ -79,6 +87,20 @@ void measure_encoders(msx_ctx *ctx, const network *n, const msx_checkpoint *c,
     }
     free(input);
     free(truth);
+}
+
+void encode_once(msx_ctx *ctx, const msx_checkpoint *c, int64_t batch) {
+    msx_device *d = open_device(ctx, MSX_PRECISION_FP16);
+    msx_model *m;
+    need(ctx, msx_model_load(&m, d, c, MSX_PRESET_SAM));
+    float *input = noise(batch * 3 * m->image_size * m->image_size);
+    encoding e = {.m = m, .input = {.host = input}, .batch = batch};
+    need(ctx, msx__device_alloc(d, &e.out, batch * m->tokens * m->channels));
+    printf("encoding of %lld in fp16, once: %.3f ms\n", (long long)batch, time_of(d, encode, &e));
+    msx__device_release(d, e.out);
+    free(input);
+    msx_model_free(m);
+    msx_device_free(d);
 }
 
 /* ---- from pixels, and decoder ------------------------------------------------------------------------ */
@@ -143,8 +165,9 @@ static msx_prompts *make_boxes(msx_ctx *ctx, int64_t side, int count) {
 void measure_decoder(msx_ctx *ctx, const network *n, const msx_checkpoint *c) {
     static const int counts[] = {1, 16, 256};
     printf("\n");
-    measure_pixels(ctx, n, c);
-    for (int p = 0; p < PRECISIONS; p++) {
+    if (rounds) measure_pixels(ctx, n, c);
+    for (int p = rounds ? 0 : MSX_PRECISION_FP16; p < (rounds ? PRECISIONS : MSX_PRECISION_BF16);
+         p++) {
         msx_device *d = open_device(ctx, (msx_precision)p);
         segmenting s = {0};
         int64_t now, peak;
@@ -152,7 +175,7 @@ void measure_decoder(msx_ctx *ctx, const network *n, const msx_checkpoint *c) {
         int64_t side = s.m->image_size, sizes[4] = {side, side, side, side};
         float *input = noise(3 * side * side);
         need(ctx, msx_model_encode_input(&s.e, s.m, input, sizes, 1));
-        for (int i = 0; i < 3; i++) {
+        for (int i = rounds ? 0 : 1; i < (rounds ? 3 : 2); i++) {
             s.prompts = make_boxes(ctx, side, counts[i]);
             s.bring = false;
             double there = time_of(d, decode, &s);

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SAM's image encoder in PyTorch, for comparison: milliseconds of fp32, of bf16 with scaled-dot-product attention, of the same under
-torch.compile, and of transformers' SamModel where it is installed. Weights are random: they do not change the time.
+"""SAM's image encoder in PyTorch, for comparison: milliseconds of fp32, of bf16 and fp16 with scaled-dot-product attention,
+of the same under torch.compile, and of transformers' SamModel where it is installed. Weights are random: they do not change the time.
 
-    sam_torch.py [small] [--ours TABLE]
+    sam_torch.py [small] [--ours TABLE] [NETWORK:BATCH,BATCH ...]
         small: one tiny network on whatever device there is, to try the script; TABLE: what our benchmark printed
-        on the same machine, to say how many times as fast it is"""
+        on the same machine, to say how many times as fast it is; NETWORK:BATCH: only these, as vit_b:1,8"""
 import statistics
 import sys
 import time
@@ -113,9 +113,12 @@ def forms(shape, grid, device):
     yield "fp32", Encoder(*shape, grid, False).to(device).eval(), torch.float32
     if not hasattr(F, "scaled_dot_product_attention"):
         return
-    fused = Encoder(*shape, grid, True).to(device, torch.bfloat16).eval()
-    yield "bf16 sdpa", fused, torch.bfloat16
-    yield "bf16 sdpa compiled", torch.compile(fused, mode="max-autotune"), torch.bfloat16
+    for name, kind in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
+        if device == "cpu" and name == "fp16":
+            continue
+        fused = Encoder(*shape, grid, True).to(device, kind).eval()
+        yield name + " sdpa", fused, kind
+        yield name + " sdpa compiled", torch.compile(fused, mode="reduce-overhead"), kind
 
 
 def transformers_form(shape, grid, device):
@@ -154,13 +157,18 @@ def main():
     theirs = {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = {"small": (32, 2, 2, (1,))} if small else NETWORKS
-    grid, batches, repeats = (7, (1,), 3) if small else (64, (1, 4, 8, 16), 20)
+    grid, repeats = (7, 3) if small else (64, 20)
+    batches = {name: (1,) if small else (1, 4, 8, 16) for name in networks}
+    chosen = dict(a.split(":") for a in arguments if a.split(":")[0] in NETWORKS)
+    if chosen and not small:
+        batches = {name: [int(b) for b in sizes.split(",")] for name, sizes in chosen.items()}
     print("PyTorch", torch.__version__, "on", torch.cuda.get_device_name() if device == "cuda" else "the CPU")
     print("net    form                batch   ms/image  MiB most")
-    for name, shape in networks.items():
+    for name in batches:
+        shape = networks[name]
         for source in (forms, transformers_form):
             for form, model, kind in source(shape, grid, device):
-                for batch in batches:
+                for batch in batches[name]:
                     x = torch.randn(batch, 3, grid * PATCH, grid * PATCH, device=device, dtype=kind)
                     if device == "cuda":
                         torch.cuda.reset_peak_memory_stats()
