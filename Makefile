@@ -68,8 +68,8 @@ $(B)/kernels/%.o: kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CFLAGS) $(BASE_CFLAGS) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
-# The merge methods have hot loops of their own.
-$(B)/lib/merge/%.o: BASE_CFLAGS += $(KERNEL_CFLAGS)
+# The merge methods and the optimizers' models have hot loops of their own.
+$(B)/lib/merge/%.o $(B)/lib/optimize/%.o: BASE_CFLAGS += $(KERNEL_CFLAGS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)

@@ -59,7 +59,7 @@ static int print(const asking *a) {
 /* Why there is no trial; not a failure, so a loop can end by the exit code alone. */
 static int no_trial(const asking *a, msx_status status) {
     program *p = a->p;
-    bool waiting = status == MSX_DONE_WAITING;
+    bool waiting = status == MSX_DONE_WAIT;
     if (!waiting && p->json)
         return program_json(p, json_pack("{s:n, s:s}", "trial", "done", msx_status_name(status)));
     if (waiting)

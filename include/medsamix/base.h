@@ -48,7 +48,7 @@ typedef enum msx_status {
     /* success, and why it stopped */
     MSX_DONE_TRIALS = 1,    /**< the number of trials asked for has been reached */
     MSX_DONE_EXHAUSTED = 2, /**< the search space has no configuration left to try */
-    MSX_DONE_WAITING = 3,   /**< nothing can be proposed before a running trial is finished */
+    MSX_DONE_WAIT = 3,      /**< a running trial must be finished before another can be proposed */
 
     /* the caller */
     MSX_E_ARG = -1,      /**< an argument is outside its documented range */

@@ -82,7 +82,7 @@ MSX_API bool msx_space_equal(const msx_space *s, const double *a, const double *
  *  and what it was asked and told, in that order: replaying the same calls gives the same answers. */
 typedef struct msx_optimizer msx_optimizer;
 
-/** Make an optimizer by driver name ("random", "sobol", "smac", "parego").
+/** Make an optimizer by driver name ("random", "sobol", "smac", "parego", "nsga2", "tpe", "cmaes").
  *  @param space must outlive it. @param n_objectives 1 to 64. @param n_trials the budget the initial
  *  design is sized by; 0 when unknown. @return MSX_E_NOTFOUND with a suggestion. */
 MSX_API msx_status msx_optimizer_create(msx_optimizer **out, msx_ctx *ctx, const char *driver,
@@ -99,12 +99,28 @@ MSX_API int64_t msx_optimizer_option_count(const msx_optimizer *o);
 MSX_API const char *msx_optimizer_option(const msx_optimizer *o, int64_t i, double *lower,
                                          double *upper, const char **about);
 
+/** Running several trials at once without losing reproducibility. With a lag of L >= 1, what the driver
+ *  proposes for trial t depends on the outcomes of trials 0 .. t - L alone; those of later ones count as
+ *  running even when they have been told. Whoever asks as soon as that is allowed keeps L trials in
+ *  flight, and any number of workers up to L, in whatever order they finish, evaluate the same trials as
+ *  a single one does with the same lag. With a lag of 1 every proposal waits for all outcomes. 0, the
+ *  default: everything told so far counts, and what is proposed depends on the order of finishing.
+ *  Set before the first ask. @return MSX_E_ARG (negative, or too late). */
+MSX_API msx_status msx_optimizer_set_lag(msx_optimizer *o, int64_t lag);
+
+/** How much each objective matters to a driver that weighs them ("parego"): n_objectives numbers >= 0,
+ *  not all 0, of which only the ratios count. An objective of weight 0 is left out. NULL, the default:
+ *  all alike. Set before the first ask; copied. @return MSX_E_ARG. */
+MSX_API msx_status msx_optimizer_set_preference(msx_optimizer *o, const double *weights);
+
 /** Put a configuration before everything the driver would propose; one that was asked already by the
  *  time its turn comes is left out. @return MSX_E_ARG (not a legal configuration). */
 MSX_API msx_status msx_optimizer_enqueue(msx_optimizer *o, const double *x);
 
 /** Next configuration to evaluate; `trial` receives its number, from 0. Several may be asked before
- *  any is told. @return MSX_OK, MSX_DONE_EXHAUSTED (nothing new can be proposed). */
+ *  any is told; the driver then believes of the running ones what it predicts for them, so that it
+ *  proposes something else. @return MSX_OK, MSX_DONE_EXHAUSTED (nothing new can be proposed),
+ *  MSX_DONE_WAIT (with a lag: ask again after the next tell). */
 MSX_API msx_status msx_optimizer_ask(msx_optimizer *o, double *x, int64_t *trial);
 
 /** As msx_optimizer_ask(), for a configuration that keeps the parameters marked in `fixed` (one byte each,
@@ -142,6 +158,21 @@ MSX_API const double *msx_optimizer_trial_costs(const msx_optimizer *o, int64_t 
 
 /** Trial of the lowest (first) cost; the earliest on ties; -1 before any. */
 MSX_API int64_t msx_optimizer_best(const msx_optimizer *o);
+
+/* ---- importance ------------------------------------------------------------------------------ */
+
+/** What matters, by a random forest that is fitted to some trials of any optimizer: for each group of
+ *  parameters the share of the variance of predicted costs, over uniform configurations, that is lost when
+ *  the group is held (total Sobol index). An interaction counts for every group in it, so shares may add up
+ *  to more than 1. Alike for the same arguments.
+ *  @param[out] out n_groups shares. @param[out] fit how well the forest predicts trials it has not seen: 1 -
+ *  squared error / variance by cross-validation; near 0 or below, the shares say nothing. NULL: not wanted.
+ *  @param x n legal configurations. @param costs n finite costs. @param n at least 5.
+ *  @param group the group of each parameter, 0 to n_groups - 1, or -1 for none; NULL: each for itself, and
+ *  n_groups is their number. @return MSX_E_ARG, MSX_E_NOMEM. */
+MSX_API msx_status msx_importance(double *out, double *fit, msx_ctx *ctx, const msx_space *space,
+                                  const double *x, const double *costs, int64_t n,
+                                  const int64_t *group, int64_t n_groups, uint64_t seed);
 
 /* ---- Pareto ---------------------------------------------------------------------------------- */
 

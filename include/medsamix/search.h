@@ -149,7 +149,7 @@ MSX_API msx_status msx_search_add_outside_task(msx_search *s, const char *name);
  *  trial. Programs in any number may ask of one store, beside workers that run it.
  *  @param trial receives the number, or -1.
  *  @return MSX_OK, MSX_DONE_TRIALS (the option "trials" is reached, all are finished),
- *  MSX_DONE_EXHAUSTED, MSX_DONE_WAITING (trials that run must be finished first; with "order" "free" only
+ *  MSX_DONE_EXHAUSTED, MSX_DONE_WAIT (trials that run must be finished first; with "order" "free" only
  *  when the number of trials is reached), MSX_E_STORE. */
 MSX_API msx_status msx_search_ask(msx_search *s, int64_t *trial);
 

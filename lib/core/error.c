@@ -12,7 +12,7 @@ static const struct {
     {MSX_OK, "ok"},
     {MSX_DONE_TRIALS, "done: number of trials reached"},
     {MSX_DONE_EXHAUSTED, "done: search space exhausted"},
-    {MSX_DONE_WAITING, "done: waiting for running trials"},
+    {MSX_DONE_WAIT, "wait: a running trial must be told first"},
     {MSX_E_ARG, "bad argument"},
     {MSX_E_NOTFOUND, "not found"},
     {MSX_E_EXISTS, "exists already"},

@@ -15,6 +15,7 @@ typedef struct msx__acquire_options {
 typedef struct msx__proposals {
     double *x; /* (n, d) */
     int64_t n;
+    bool settled; /* what promised most of all was asked already, and is left out */
 } msx__proposals;
 
 /* Zero-initialise `out` first; it may be filled again. */

@@ -3,10 +3,13 @@
 #include "optimize/drivers.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-static const msx_optimizer_driver *const builtins[] = {&msx__driver_random, &msx__driver_sobol,
-                                                       &msx__driver_smac, &msx__driver_parego};
+static const msx_optimizer_driver *const builtins[] = {
+    &msx__driver_random, &msx__driver_sobol, &msx__driver_smac,  &msx__driver_parego,
+    &msx__driver_nsga2,  &msx__driver_tpe,   &msx__driver_cmaes,
+};
 
 static bool is_name(const char *name) {
     if (!name || !*name) return false;
@@ -34,10 +37,22 @@ static msx_status check_option(msx_ctx *ctx, const msx_optimizer_driver *d, size
     return MSX_OK;
 }
 
+static msx_status check_preset(msx_ctx *ctx, const msx_optimizer_driver *d, size_t i) {
+    const msx_option_preset *p = d->presets ? &d->presets[i] : NULL;
+    if (!p || !p->values || p->option >= d->n_options)
+        return msx__fail(ctx, MSX_E_ARG, "driver '%s': presets[%zu] is incomplete", d->name, i);
+    for (size_t k = 0; k < d->n_options; k++)
+        if (!(p->values[k] >= d->options[k].minimum && p->values[k] <= d->options[k].maximum))
+            return msx__fail(ctx, MSX_E_ARG, "driver '%s': presets[%zu]: '%s' cannot be %g",
+                             d->name, i, d->options[k].name, p->values[k]);
+    return MSX_OK;
+}
+
 static msx_status add(msx_ctx *ctx, const msx_optimizer_driver *d) {
-    if (d->struct_size < sizeof *d)
+    const size_t first = offsetof(msx_optimizer_driver, presets);
+    if (d->struct_size < first)
         return msx__fail(ctx, MSX_E_ARG, "driver: struct_size is %zu, must be at least %zu",
-                         d->struct_size, sizeof *d);
+                         d->struct_size, first);
     if (!is_name(d->name))
         return msx__fail(ctx, MSX_E_ARG, "driver: name must be lower-case letters, digits and '_'");
     if (!d->about) return msx__fail(ctx, MSX_E_ARG, "driver '%s': about is NULL", d->name);
@@ -49,6 +64,8 @@ static msx_status add(msx_ctx *ctx, const msx_optimizer_driver *d) {
         return msx__fail(ctx, MSX_E_ARG, "driver '%s': options is NULL but n_options is %zu",
                          d->name, d->n_options);
     for (size_t i = 0; i < d->n_options; i++) MSX_TRY(check_option(ctx, d, i));
+    for (size_t i = 0; d->struct_size >= sizeof *d && i < d->n_presets; i++)
+        MSX_TRY(check_preset(ctx, d, i));
     return msx__registry_add(ctx, MSX__DRIVERS, d->name, d);
 }
 

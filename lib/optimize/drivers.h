@@ -11,5 +11,8 @@ extern const msx_optimizer_driver msx__driver_random;
 extern const msx_optimizer_driver msx__driver_sobol;
 extern const msx_optimizer_driver msx__driver_smac;
 extern const msx_optimizer_driver msx__driver_parego;
+extern const msx_optimizer_driver msx__driver_nsga2;
+extern const msx_optimizer_driver msx__driver_tpe;
+extern const msx_optimizer_driver msx__driver_cmaes;
 
 #endif

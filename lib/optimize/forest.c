@@ -190,8 +190,9 @@ static double leaf_value(const grower *g, const int32_t *rows, segment s) {
     double highest = -INFINITY, sum = 0, weight = 0;
     for (int32_t i = s.begin; i < s.end; i++) highest = fmax(highest, g->y[rows[i]]);
     for (int32_t i = s.begin; i < s.end; i++) {
-        sum += g->weight[rows[i]] * exp(g->y[rows[i]] - highest);
-        weight += g->weight[rows[i]];
+        int32_t copies = g->options->distinct ? 1 : g->weight[rows[i]];
+        sum += copies * exp(g->y[rows[i]] - highest);
+        weight += copies;
     }
     return highest + log(sum / weight);
 }

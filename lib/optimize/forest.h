@@ -23,6 +23,7 @@ typedef struct msx__forest_options {
     int min_split;        /* points, with their copies, that a node needs to be split */
     int min_leaf;         /* and that each part must keep */
     bool bootstrap;       /* each tree sees n of the n points, drawn with replacement */
+    bool distinct;        /* a leaf takes the mean of its points without their copies */
 } msx__forest_options;
 
 typedef struct msx__forest_node {

@@ -19,6 +19,8 @@ msx_status msx__optimizer_append(msx_optimizer *o, const double *x) {
         MSX_TRY(grow(o->ctx, (void **)&o->trials, capacity, sizeof *o->trials));
         MSX_TRY(grow(o->ctx, (void **)&o->x, capacity, sizeof *o->x));
         MSX_TRY(grow(o->ctx, (void **)&o->costs, capacity, sizeof *o->costs));
+        MSX_TRY(grow(o->ctx, (void **)&o->failed, capacity, sizeof *o->failed));
+        MSX_TRY(grow(o->ctx, (void **)&o->visible, capacity, sizeof *o->visible));
         o->capacity = capacity;
     }
     size_t n = (size_t)o->space->n;
@@ -28,6 +30,7 @@ msx_status msx__optimizer_append(msx_optimizer *o, const double *x) {
     o->trials[o->n] = (msx__trial){values, msx__space_hash(o->space, values), MSX__TRIAL_RUNNING};
     o->x[o->n] = values;
     o->costs[o->n] = NULL;
+    o->failed[o->n] = 0;
     o->n++;
     return MSX_OK;
 }
@@ -39,25 +42,20 @@ bool msx__optimizer_seen(const msx_optimizer *o, const double *x) {
     return false;
 }
 
-static bool any_success(const msx_optimizer *o) {
-    for (int64_t i = 0; i < o->n; i++)
-        if (o->trials[i].state == MSX__TRIAL_OK) return true;
-    return false;
-}
-
 void msx__optimizer_finish(msx_optimizer *o, int64_t trial, const double *costs) {
     msx__trial *t = &o->trials[trial];
     if (!costs) {
         t->state = MSX__TRIAL_FAILED;
+        o->failed[trial] = 1;
         o->costs[trial] = o->worst; /* 0 until something succeeds: all alike teach nothing */
         return;
     }
-    bool first = !any_success(o);
     double *kept = t->values + o->space->n;
     for (int k = 0; k < o->n_objectives; k++) {
         kept[k] = costs[k];
-        if (first || costs[k] > o->worst[k]) o->worst[k] = costs[k];
+        if (!o->any_worst || costs[k] > o->worst[k]) o->worst[k] = costs[k];
     }
+    o->any_worst = true;
     t->state = MSX__TRIAL_OK;
     o->costs[trial] = kept;
 }

@@ -2,12 +2,14 @@
 /* Costs as the forest sees them, fitting it, and expected improvement. */
 #include "optimize/model.h"
 
+#include "optimize/parego.h"
+#include "optimize/told.h"
+
 #include <math.h>
 #include <stdlib.h>
 
-#define QUANTILE  0.05
-#define MIN_DEPTH 1e-3 /* of the range: least distance of `low` below the minimum */
-#define RHO       0.05 /* of ParEGO */
+#define QUANTILE 0.05
+#define ROWS     1500 /* trials at most that a forest is fitted to */
 
 static int ascending(const void *a, const void *b) {
     double p = *(const double *)a, q = *(const double *)b;
@@ -23,64 +25,39 @@ static double quantile(const double *sorted, int64_t n, double q) {
 }
 
 /* `low` and `high` of the encoding; `y` is sorted. */
-static void cost_range(const double *y, int64_t n, double *low, double *high) {
+static void cost_range(const double *y, int64_t n, double gap, double *low, double *high) {
     *high = y[n - 1];
-    double range = *high - y[0];
-    *low = y[0] - fmax(quantile(y, n, QUANTILE) - y[0], MIN_DEPTH * range);
+    *low = y[0] - fmax(quantile(y, n, QUANTILE) - y[0], gap * (*high - y[0]));
 }
 
-static double encode_cost(double y, double low, double high) {
-    return high > low ? log((y - low) / (high - low)) : 0;
-}
-
-void msx__encode_costs(double *y, int64_t n, double *sorted) {
+double msx__encode_costs(double *y, int64_t n, double gap, double *sorted) {
     for (int64_t i = 0; i < n; i++) sorted[i] = y[i];
     qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    double low, high;
-    cost_range(sorted, n, &low, &high);
-    for (int64_t i = 0; i < n; i++) y[i] = encode_cost(y[i], low, high);
-}
-
-void msx__parego_weights(msx_rng *rng, int n_objectives, double *theta) {
-    double sum = 0;
-    for (int k = 0; k < n_objectives; k++) sum += theta[k] = -log(1 - msx_rng_uniform(rng));
-    for (int k = 0; k < n_objectives; k++) theta[k] = sum > 0 ? theta[k] / sum : 1.0 / n_objectives;
-}
-
-double msx__parego_scalar(const double *costs, const double *low, const double *high,
-                          const double *theta, int n_objectives) {
-    double worst = -INFINITY, sum = 0;
-    for (int k = 0; k < n_objectives; k++) {
-        double range = high[k] - low[k];
-        double term = theta[k] * (range > 1e-10 ? (costs[k] - low[k]) / range : 1);
-        worst = fmax(worst, term);
-        sum += term;
-    }
-    return worst + RHO * sum;
-}
-
-/* One cost for each told trial, in y[0 .. *told), and whose it is in `rows`. */
-static msx_status collect(const msx_history *h, int64_t n, const double *theta, double *y,
-                          int64_t *rows, int64_t *told) {
-    const int m = h->n_objectives;
-    double *bounds = msx__alloc(h->ctx, (size_t)m, 2 * sizeof *bounds);
-    if (!bounds) return MSX_E_NOMEM;
-    double *low = bounds, *high = bounds + m;
-    *told = 0;
+    double low, high, density = 0;
+    cost_range(sorted, n, gap, &low, &high);
     for (int64_t i = 0; i < n; i++) {
-        if (!h->costs[i]) continue;
-        for (int k = 0; k < m; k++) {
-            low[k] = *told ? fmin(low[k], h->costs[i][k]) : h->costs[i][k];
-            high[k] = *told ? fmax(high[k], h->costs[i][k]) : h->costs[i][k];
-        }
-        rows[(*told)++] = i;
+        bool apart = high > low;
+        density -= apart ? log(y[i] - low) : 0;
+        y[i] = apart ? log((y[i] - low) / (high - low)) : 0;
     }
-    for (int64_t i = 0; i < *told; i++) {
-        const double *costs = h->costs[rows[i]];
-        y[i] = theta ? msx__parego_scalar(costs, low, high, theta, m) : costs[0];
+    return density;
+}
+
+/* One cost for each told trial; of too many, the lowest and an even share of the others remain. Numbers of
+ * the trials go to m->trials, running ones behind. @return how many are told ones. */
+static int64_t collect(msx__model *m, const msx__told *t, const double *theta, double *score,
+                       int64_t *rows) {
+    for (int64_t i = 0; i < t->n; i++)
+        score[i] = theta ? msx__parego_scalar(t->costs + i * t->m, t->low, t->high, theta, t->m)
+                         : t->costs[i * t->m];
+    int64_t told = msx__told_thin(score, t->n, ROWS, rows, m->means);
+    for (int64_t i = 0; i < told; i++) {
+        m->y[i] = score[rows[i]];
+        m->trials[i] = t->trials[rows[i]];
     }
-    msx__free(h->ctx, bounds);
-    return MSX_OK;
+    for (m->n = told; m->n < told + t->running; m->n++)
+        m->trials[m->n] = t->trials[t->n + m->n - told];
+    return told;
 }
 
 static void encode_row(const msx_space *s, const double *x, double *out) {
@@ -89,23 +66,18 @@ static void encode_row(const msx_space *s, const double *x, double *out) {
 
 /* Told trials first, then the running ones with what a first forest predicts for them: a fantasy
  * that keeps the next proposal away from where results are on their way. */
-static msx_status fit(msx__model *m, const msx_history *h, const double *theta,
-                      const msx__forest_options *options, uint64_t seed) {
+static msx_status fit(msx__model *m, const msx_history *h, int64_t told,
+                      const msx__model_options *options, uint64_t seed) {
     const int64_t d = m->space->n;
-    int64_t told, *rows = m->trials;
-    MSX_TRY(collect(h, m->n, theta, m->y, rows, &told));
-    if (!told) return MSX_DONE_EXHAUSTED;
-    msx__encode_costs(m->y, told, m->means);
-    int64_t last = told;
-    for (int64_t i = 0; i < m->n; i++)
-        if (!h->costs[i]) rows[last++] = i;
-    for (int64_t i = 0; i < m->n; i++) encode_row(m->space, h->x[rows[i]], m->x + i * d);
-    MSX_TRY(msx__forest_train(&m->forest, m->space, m->x, m->y, told, options, seed));
+    msx__encode_costs(m->y, told, options->floor_gap, m->means);
+    if (!options->fantasies) m->n = told;
+    for (int64_t i = 0; i < m->n; i++) encode_row(m->space, h->x[m->trials[i]], m->x + i * d);
+    MSX_TRY(msx__forest_train(&m->forest, m->space, m->x, m->y, told, &options->forest, seed));
     double variance;
     for (int64_t i = told; i < m->n; i++)
         msx__forest_predict(&m->forest, m->x + i * d, &m->y[i], &variance);
     if (told < m->n)
-        MSX_TRY(msx__forest_train(&m->forest, m->space, m->x, m->y, m->n, options, seed));
+        MSX_TRY(msx__forest_train(&m->forest, m->space, m->x, m->y, m->n, &options->forest, seed));
     m->eta = INFINITY;
     for (int64_t i = 0; i < m->n; i++) {
         msx__forest_predict(&m->forest, m->x + i * d, &m->means[i], &variance);
@@ -114,18 +86,34 @@ static msx_status fit(msx__model *m, const msx_history *h, const double *theta,
     return MSX_OK;
 }
 
-msx_status msx__model_fit(msx__model *m, const msx_history *h, int64_t n, const double *theta,
-                          const msx__forest_options *options, uint64_t seed) {
-    msx__model_free(m);
-    *m = (msx__model){.ctx = h->ctx, .space = h->space, .n = n};
-    int64_t cells;
-    if (!msx__mul(n, h->space->n, &cells)) return msx__nomem(h->ctx, SIZE_MAX);
+static msx_status fit_told(msx__model *m, const msx_history *h, const msx__told *t,
+                           const double *theta, const msx__model_options *options, uint64_t seed) {
+    if (!t->n) return MSX_DONE_EXHAUSTED;
+    const int64_t all = t->n + t->running;
+    int64_t rows = (t->n < ROWS ? t->n : ROWS) + t->running, cells;
+    if (!msx__mul(rows, h->space->n, &cells)) return msx__nomem(h->ctx, SIZE_MAX);
     m->x = msx__alloc(h->ctx, (size_t)cells, sizeof *m->x);
-    m->y = msx__alloc(h->ctx, (size_t)n, sizeof *m->y);
-    m->means = msx__alloc(h->ctx, (size_t)n, sizeof *m->means);
-    m->trials = msx__alloc(h->ctx, (size_t)n, sizeof *m->trials);
+    m->y = msx__alloc(h->ctx, (size_t)rows, sizeof *m->y);
+    m->means = msx__alloc(h->ctx, (size_t)all, sizeof *m->means);
+    m->trials = msx__alloc(h->ctx, (size_t)rows, sizeof *m->trials);
+    double *score = msx__alloc(h->ctx, (size_t)t->n, sizeof *score);
+    int64_t *kept = msx__alloc(h->ctx, (size_t)t->n, sizeof *kept);
     msx_status status = MSX_E_NOMEM;
-    if (m->x && m->y && m->means && m->trials) status = fit(m, h, theta, options, seed);
+    if (m->x && m->y && m->means && m->trials && score && kept)
+        status = fit(m, h, collect(m, t, theta, score, kept), options, seed);
+    msx__free(h->ctx, score);
+    msx__free(h->ctx, kept);
+    return status;
+}
+
+msx_status msx__model_fit(msx__model *m, const msx_history *h, int64_t n, const double *theta,
+                          const msx__model_options *options, uint64_t seed) {
+    msx__model_free(m);
+    *m = (msx__model){.ctx = h->ctx, .space = h->space};
+    msx__told t;
+    msx_status status = msx__told_init(&t, h, n);
+    if (status == MSX_OK) status = fit_told(m, h, &t, theta, options, seed);
+    msx__told_free(&t);
     if (status != MSX_OK) msx__model_free(m);
     return status;
 }

@@ -8,6 +8,13 @@
 
 #include <medsamix/sys/optimizer_driver.h>
 
+typedef struct msx__model_options {
+    msx__forest_options forest;
+    double
+        floor_gap; /* least distance of `low` below the minimum, as a share of the range of costs */
+    bool fantasies; /* running trials hold their prediction; else they are left out */
+} msx__model_options;
+
 typedef struct msx__model {
     msx_ctx *ctx;
     const msx_space *space;
@@ -20,25 +27,22 @@ typedef struct msx__model {
     double eta;      /* lowest of them: what has to be improved upon */
 } msx__model;
 
-/* Costs to logarithms, in place (`sorted`: room for n): z = log((y - low) / (max - low)), where low lies as far below the
- * minimum as the 5 % quantile lies above it, and by at least 1e-3 of the range: ties at the minimum
- * would otherwise be sent to -23 and be all the forest sees. */
-void msx__encode_costs(double *y, int64_t n, double *sorted);
+#define MSX__FLOOR_GAP 1e-3
+
+/* Costs to logarithms, in place (`sorted`: room for n): z = log((y - low) / (max - low)), where low lies as
+ * far below the minimum as the 5 % quantile lies above it, and by at least `gap` of the range: ties at
+ * the minimum would otherwise be sent to -23 and be all the forest sees.
+ * @return the logarithm of the density of y over that of z. */
+double msx__encode_costs(double *y, int64_t n, double gap, double *sorted);
 
 /* Fit to the first n trials of a history. `theta` weighs the objectives (ParEGO); NULL: the first
  * one alone. Zero-initialise `m` first; it may be fitted again.
  * @return MSX_DONE_EXHAUSTED when none of the trials has an outcome yet. */
 msx_status msx__model_fit(msx__model *m, const msx_history *h, int64_t n, const double *theta,
-                          const msx__forest_options *options, uint64_t seed);
+                          const msx__model_options *options, uint64_t seed);
 void msx__model_free(msx__model *m); /* accepts a zeroed struct */
 
 /* Expected improvement of exp(prediction) over exp(eta). */
 double msx__expected_improvement(double eta, double mean, double variance);
-
-/* ParEGO (J. Knowles, IEEE Trans. Evol. Comput. 10, 2006): weights uniform on the simplex, and the
- * augmented Chebyshev sum of normalised costs. */
-void msx__parego_weights(msx_rng *rng, int n_objectives, double *theta);
-double msx__parego_scalar(const double *costs, const double *low, const double *high,
-                          const double *theta, int n_objectives);
 
 #endif

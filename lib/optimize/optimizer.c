@@ -19,6 +19,27 @@ static msx_status unknown_driver(msx_ctx *ctx, const char *driver) {
     return status;
 }
 
+static double initial_value(const msx_optimizer *o, size_t i) {
+    const msx_optimizer_driver *d = o->driver;
+    if (d->struct_size >= sizeof *d)
+        for (size_t k = 0; k < d->n_presets; k++)
+            if (o->options[d->presets[k].option] == d->presets[k].value)
+                return d->presets[k].values[i];
+    return d->options[i].initial;
+}
+
+/* What the caller has not set: options that choose a preset first, then what it says of the others. */
+static void fill_options(msx_optimizer *o) {
+    const msx_optimizer_driver *d = o->driver;
+    bool presets = d->struct_size >= sizeof *d;
+    for (size_t k = 0; presets && k < d->n_presets; k++) {
+        size_t i = d->presets[k].option;
+        if (!o->chosen[i]) o->options[i] = d->options[i].initial;
+    }
+    for (size_t i = 0; i < d->n_options; i++)
+        if (!o->chosen[i]) o->options[i] = initial_value(o, i);
+}
+
 msx_status msx_optimizer_create(msx_optimizer **out, msx_ctx *ctx, const char *driver,
                                 const msx_space *space, int n_objectives, int64_t n_trials,
                                 uint64_t seed) {
@@ -52,13 +73,15 @@ msx_status msx_optimizer_create(msx_optimizer **out, msx_ctx *ctx, const char *d
                          .seed = seed,
                          .origin = ""};
     o->options = msx__alloc(ctx, d->n_options, sizeof *o->options);
+    o->chosen = msx__calloc(ctx, d->n_options, sizeof *o->chosen);
     o->worst = msx__calloc(ctx, (size_t)n_objectives, sizeof *o->worst);
+    o->visible_worst = msx__calloc(ctx, (size_t)n_objectives, sizeof *o->visible_worst);
     o->scratch = msx__alloc(ctx, (size_t)space->n, sizeof *o->scratch);
-    if (!o->options || !o->worst || !o->scratch) {
+    if (!o->options || !o->chosen || !o->worst || !o->visible_worst || !o->scratch) {
         msx_optimizer_free(o);
         return MSX_E_NOMEM;
     }
-    for (size_t i = 0; i < d->n_options; i++) o->options[i] = d->options[i].initial;
+    fill_options(o);
     *out = o;
     return MSX_OK;
 }
@@ -71,8 +94,13 @@ void msx_optimizer_free(msx_optimizer *o) {
     msx__free(o->ctx, o->trials);
     msx__free(o->ctx, o->x);
     msx__free(o->ctx, o->costs);
+    msx__free(o->ctx, o->failed);
+    msx__free(o->ctx, o->visible);
+    msx__free(o->ctx, o->visible_worst);
     msx__free(o->ctx, o->queue);
     msx__free(o->ctx, o->options);
+    msx__free(o->ctx, o->chosen);
+    msx__free(o->ctx, o->preference);
     msx__free(o->ctx, o->worst);
     msx__free(o->ctx, o->scratch);
     msx__free(o->ctx, o);
@@ -112,6 +140,41 @@ msx_status msx_optimizer_set(msx_optimizer *o, const char *key, double value) {
         return msx__fail(o->ctx, MSX_E_ARG, "optimizer option '%s' is %g; %g to %g is possible",
                          key, value, option->minimum, option->maximum);
     o->options[i] = value;
+    o->chosen[i] = 1;
+    fill_options(o);
+    return MSX_OK;
+}
+
+msx_status msx_optimizer_set_lag(msx_optimizer *o, int64_t lag) {
+    if (!o) return MSX_E_ARG;
+    if (lag < 0) return msx__fail(o->ctx, MSX_E_ARG, "optimizer: the lag is %" PRId64, lag);
+    if (o->started)
+        return msx__fail(o->ctx, MSX_E_ARG, "optimizer: the lag must be set before the first ask");
+    o->lag = lag;
+    return MSX_OK;
+}
+
+msx_status msx_optimizer_set_preference(msx_optimizer *o, const double *weights) {
+    if (!o) return MSX_E_ARG;
+    if (o->started)
+        return msx__fail(o->ctx, MSX_E_ARG,
+                         "optimizer: preferences must be set before the first ask");
+    double sum = 0;
+    for (int k = 0; weights && k < o->n_objectives; k++) {
+        if (!(weights[k] >= 0 && weights[k] <= 1e100))
+            return msx__fail(o->ctx, MSX_E_ARG, "optimizer: preference %d is %g", k, weights[k]);
+        sum += weights[k];
+    }
+    if (weights && !(sum > 0))
+        return msx__fail(o->ctx, MSX_E_ARG, "optimizer: all preferences are 0");
+    double *kept = NULL;
+    if (weights) {
+        kept = msx__alloc(o->ctx, (size_t)o->n_objectives, sizeof *kept);
+        if (!kept) return MSX_E_NOMEM;
+        for (int k = 0; k < o->n_objectives; k++) kept[k] = weights[k] / sum;
+    }
+    msx__free(o->ctx, o->preference);
+    o->preference = kept;
     return MSX_OK;
 }
 
@@ -198,6 +261,24 @@ static msx_status from_walk(msx_optimizer *o, double *x) {
     return MSX_DONE_EXHAUSTED;
 }
 
+/* What the driver may know for the next trial. With a lag, outcomes of the last lag - 1 trials are hidden,
+ * and what failed trials hold comes from the visible ones alone. False: an outcome is missing. */
+static bool look_back(msx_optimizer *o) {
+    const int64_t known = o->n - o->lag + 1; /* trials whose outcomes count */
+    bool any = false;
+    for (int k = 0; k < o->n_objectives; k++) o->visible_worst[k] = 0;
+    for (int64_t i = 0; i < o->n; i++) {
+        o->visible[i] = NULL;
+        if (i >= known) continue;
+        if (o->trials[i].state == MSX__TRIAL_RUNNING) return false;
+        o->visible[i] = o->trials[i].state == MSX__TRIAL_OK ? o->costs[i] : o->visible_worst;
+        for (int k = 0; o->trials[i].state == MSX__TRIAL_OK && k < o->n_objectives; k++)
+            if (!any || o->costs[i][k] > o->visible_worst[k]) o->visible_worst[k] = o->costs[i][k];
+        any |= o->trials[i].state == MSX__TRIAL_OK;
+    }
+    return true;
+}
+
 static msx_history view(const msx_optimizer *o) {
     return (msx_history){.struct_size = sizeof(msx_history),
                          .ctx = o->ctx,
@@ -207,13 +288,16 @@ static msx_history view(const msx_optimizer *o) {
                          .asked = o->n,
                          .enqueued = o->enqueued,
                          .x = o->x,
-                         .costs = o->costs,
+                         .costs = o->lag ? o->visible : o->costs,
+                         .failed = o->failed,
+                         .preference = o->preference,
                          .fixed = o->fixed,
                          .like = o->like};
 }
 
 static msx_status from_driver(msx_optimizer *o, double *x) {
     const msx_optimizer_driver *d = o->driver;
+    if (o->lag && !look_back(o)) return MSX_DONE_WAIT;
     msx_history h = view(o);
     if (!o->started) {
         if (d->create) MSX_TRY(d->create(&o->state, &h, o->options, d->payload));
@@ -294,7 +378,10 @@ const char *msx_optimizer_origin(const msx_optimizer *o) {
     return o ? o->origin : "";
 }
 
+/* Heads of the queue that were asked already came to nothing the first time, too. */
 static msx_status adopt(msx_optimizer *o, const double *x) {
+    while (o->queue_head < o->queue_tail && msx__optimizer_seen(o, o->queue[o->queue_head]))
+        msx__free(o->ctx, pop(o));
     MSX_TRY(msx__optimizer_append(o, x));
     if (o->queue_head < o->queue_tail && msx_space_equal(o->space, o->queue[o->queue_head], x)) {
         msx__free(o->ctx, pop(o)); /* it came from there the first time too */

@@ -26,14 +26,18 @@ struct msx_optimizer {
     void *state; /* the driver's; made at the first ask */
     bool started;
     double *options;
+    uint8_t *chosen; /* of the options, those that the caller set */
     int n_objectives;
     int64_t n_trials;
     uint64_t seed;
+    int64_t lag;        /* 0: every outcome counts at once */
+    double *preference; /* NULL: all objectives alike */
     const char *origin;
 
     msx__trial *trials;
     const double **x;     /* what drivers see, kept in step with `trials` */
     const double **costs; /* likewise; NULL: running */
+    uint8_t *failed;      /* likewise */
     int64_t n, capacity;
     int64_t enqueued; /* of the trials, those from the queue */
 
@@ -43,8 +47,11 @@ struct msx_optimizer {
     const uint8_t *fixed; /* parameters that the proposal in work keeps as in `like`; NULL: none */
     const double *like;
 
-    double *worst;   /* worst cost seen of each objective; what failed trials hold */
-    double *scratch; /* one configuration */
+    double *worst;          /* worst cost seen of each objective; what failed trials hold */
+    bool any_worst;         /* a trial has succeeded */
+    const double **visible; /* with a lag: costs without those that do not count yet, */
+    double *visible_worst;  /* and what failed trials hold among them */
+    double *scratch;        /* one configuration */
 };
 
 /* Append a running trial holding a copy of `x`. */

@@ -52,7 +52,7 @@ msx_status msx_search_ask(msx_search *s, int64_t *trial) {
         status = msx__run_look(&s->asker->runner, trial);
         if (status == MSX_OK && *trial < 0) MSX_TRY(msx__search_read_trials(s));
     } while (status == MSX_OK && *trial < 0 && s->n_trials > known);
-    return status == MSX_OK && *trial < 0 ? MSX_DONE_WAITING : status;
+    return status == MSX_OK && *trial < 0 ? MSX_DONE_WAIT : status;
 }
 
 /* ---- telling --------------------------------------------------------------------------------------- */

@@ -122,9 +122,12 @@ static void table(msx_ctx *ctx, const settings *s, bool several, const char *con
         if (!chosen || (p->n_objectives > 1) != several) continue;
         if (!begun) heading(several ? "share of the hypervolume at" : "regret at", s);
         begun = true;
-        const char *drivers[] = {"random", "sobol", several ? "parego" : "smac"};
-        for (int k = 0; k < 3; k++)
-            if (!s->driver || !strcmp(s->driver, drivers[k])) row(ctx, p, drivers[k], s);
+        static const char *const one[] = {"random", "sobol", "tpe", "cmaes", "smac"};
+        static const char *const more[] = {"random", "sobol", "tpe", "nsga2", "parego"};
+        for (int k = 0; k < 5; k++) {
+            const char *driver = several ? more[k] : one[k];
+            if (!s->driver || !strcmp(s->driver, driver)) row(ctx, p, driver, s);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The forest, the costs it sees, expected improvement, and the walks that maximise it. */
 #include "optimize/acquire.h"
+#include "optimize/parego.h"
 #include "support/problems.h"
 #include "support/support.h"
 
@@ -9,20 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const msx__forest_options plain = {10, 1, 2, 1, false}, bagged = {10, 1, 2, 1, true};
+static const msx__forest_options plain = {10, 1, 2, 1, false, false},
+                                 bagged = {10, 1, 2, 1, true, false};
+static const msx__model_options bagged_model = {{10, 1, 2, 1, true, false}, MSX__FLOOR_GAP, true};
 
 START_TEST(costs_are_encoded_as_published) {
     double y[] = {0.1, 0.3, 0.2, 0.9, 0.5}, sorted[5];
     const double expected[] = {-3.713572, -1.315677, -1.921813, 0, -0.669050};
-    msx__encode_costs(y, 5, sorted);
+    msx__encode_costs(y, 5, MSX__FLOOR_GAP, sorted);
     for (int i = 0; i < 5; i++) ck_assert_double_eq_tol(y[i], expected[i], 1e-6);
     double ties[40];
     for (int i = 0; i < 40; i++) ties[i] = i < 20 ? 1 : i;
     double room[40];
-    msx__encode_costs(ties, 40, room);
+    msx__encode_costs(ties, 40, MSX__FLOOR_GAP, room);
     ck_assert_double_eq_tol(ties[0], log(1e-3 / 1.001), 1e-9); /* not -23 */
     double same[] = {2, 2, 2};
-    msx__encode_costs(same, 3, room);
+    msx__encode_costs(same, 3, MSX__FLOOR_GAP, room);
     ck_assert(same[0] == 0 && same[2] == 0);
 }
 END_TEST
@@ -43,19 +46,30 @@ START_TEST(parego_weighs_as_published) {
     ck_assert_double_eq_tol(msx__parego_scalar(costs, low, high, theta, 2), 0.1645, 1e-12);
     const double flat[] = {0, 0}; /* an objective that never changes counts as 1 */
     ck_assert_double_eq_tol(msx__parego_scalar(flat, low, flat, theta, 2), 0.7 + 0.05, 1e-12);
-    msx_rng rng;
-    msx__rng_init(&rng, 1, 1);
-    double mean[3] = {0}, corner = 0;
-    enum { DRAWS = 20000 };
+}
+END_TEST
+
+/* Uniform on the simplex, also in short runs of them; preferences shift them. */
+START_TEST(parego_weights_leave_no_holes) {
+    double mean[3] = {0}, corner = 0, early = 0, preferred[3] = {0};
+    enum { DRAWS = 20000, FEW = 64 };
+    const double preference[3] = {0.75, 0.25, 0};
     for (int i = 0; i < DRAWS; i++) {
         double t[3];
-        msx__parego_weights(&rng, 3, t);
+        msx__parego_weights(1, (uint64_t)i, preference, 3, t);
+        ck_assert_double_eq_tol(t[0] + t[1] + t[2], 1, 1e-12);
+        ck_assert(t[2] == 0);
+        for (int k = 0; k < 3; k++) preferred[k] += t[k] / DRAWS;
+        msx__parego_weights(1, (uint64_t)i, NULL, 3, t);
         ck_assert_double_eq_tol(t[0] + t[1] + t[2], 1, 1e-12);
         for (int k = 0; k < 3; k++) mean[k] += t[k] / DRAWS;
         corner += t[0] > 0.5;
+        early += i < FEW && t[0] > 0.5;
     }
     for (int k = 0; k < 3; k++) ck_assert_double_eq_tol(mean[k], 1.0 / 3, 0.01);
     ck_assert_double_eq_tol(corner / DRAWS, 0.25, 0.015); /* share of the simplex's area */
+    ck_assert_double_eq_tol(early / FEW, 0.25, 0.05);
+    ck_assert_double_gt(preferred[0], 2 * preferred[1]);
 }
 END_TEST
 
@@ -109,15 +123,31 @@ START_TEST(leaves_hold_the_log_of_the_mean) {
     msx_ctx *ctx = test_ctx();
     msx_space *s = mixed(ctx);
     const double x[] = {0, 0.1, 1, 0.5, 2, 0.9}, y[] = {-1, -3, -800};
-    const msx__forest_options stump = {3, 1, 100, 1, false};
+    const msx__forest_options stump = {3, 1, 100, 1, false, false};
     msx__forest f = {0};
     test_ok(ctx, msx__forest_train(&f, s, x, y, 3, &stump, 7));
     double mean, variance;
     msx__forest_predict(&f, x, &mean, &variance);
     ck_assert_double_eq_tol(mean, log((exp(-1) + exp(-3)) / 3), 1e-12);
-    const msx__forest_options big_leaves = {1, 1, 2, 2, false}; /* 3 trials cannot be split 2 : 2 */
+    const msx__forest_options big_leaves = {1, 1,     2,
+                                            2, false, false}; /* 3 trials cannot be split 2 : 2 */
     test_ok(ctx, msx__forest_train(&f, s, x, y, 3, &big_leaves, 7));
     ck_assert_int_eq(f.n_nodes[0], 1);
+    /* Copies of a bootstrap sample count in a leaf's mean unless only distinct trials do. */
+    int lopsided = 0;
+    const double triple[] = {0, 0.1, 1, 0.5, 2, 0.9}, three[] = {0, 0, log(4)};
+    for (int distinct = 0; distinct < 2; distinct++) {
+        const msx__forest_options sampled = {40, 1, 100, 1, true, distinct};
+        test_ok(ctx, msx__forest_train(&f, s, triple, three, 3, &sampled, 7));
+        for (int t = 0; t < 40; t++) {
+            double value = exp(msx__forest_tree(&f, t, triple));
+            bool of_distinct = fabs(value - 1) < 1e-9 || fabs(value - 2) < 1e-9 ||
+                               fabs(value - 2.5) < 1e-9 || fabs(value - 4) < 1e-9;
+            if (distinct) ck_assert(of_distinct);
+            lopsided += !of_distinct; /* 1, 1, 4 of which one is drawn twice: 3, say */
+        }
+    }
+    ck_assert_int_gt(lopsided, 0);
     const double same[] = {1, 0.5, 1, 0.5, 1, 0.5}; /* nothing tells these apart */
     test_ok(ctx, msx__forest_train(&f, s, same, y, 3, &bagged, 7));
     ck_assert_int_eq(f.n_nodes[0], 1);
@@ -162,6 +192,7 @@ typedef struct past {
     msx_history history;
     double *values;
     const double **x, **costs;
+    uint8_t *failed;
 } past;
 
 static past remember(msx_ctx *ctx, const char *problem, int64_t n, int64_t running) {
@@ -173,6 +204,7 @@ static past remember(msx_ctx *ctx, const char *problem, int64_t n, int64_t runni
     q.values = calloc((size_t)(n * (d + 1)), sizeof *q.values);
     q.x = calloc((size_t)n, sizeof *q.x);
     q.costs = calloc((size_t)n, sizeof *q.costs);
+    q.failed = calloc((size_t)n, 1);
     for (int64_t i = 0; i < n; i++) {
         double *row = q.values + i * (d + 1);
         msx_space_sample(q.space, 3, (uint64_t)i, row);
@@ -187,7 +219,8 @@ static past remember(msx_ctx *ctx, const char *problem, int64_t n, int64_t runni
                               .n_trials = n,
                               .asked = n,
                               .x = q.x,
-                              .costs = q.costs};
+                              .costs = q.costs,
+                              .failed = q.failed};
     return q;
 }
 
@@ -195,6 +228,7 @@ static void forget(past *q) {
     free(q->values);
     free(q->x);
     free(q->costs);
+    free(q->failed);
     msx_space_free(q->space);
 }
 
@@ -205,7 +239,7 @@ START_TEST(walks_end_higher_and_know_where_they_are) {
     for (int p = 0; p < 4; p++) {
         past q = remember(ctx, problems[p], 60, 0);
         msx__model m = {0};
-        test_ok(ctx, msx__model_fit(&m, &q.history, 60, NULL, &bagged, 1));
+        test_ok(ctx, msx__model_fit(&m, &q.history, 60, NULL, &bagged_model, 1));
         msx_rng rng;
         msx__rng_init(&rng, 4, 0);
         msx__walker w;
@@ -244,7 +278,7 @@ START_TEST(proposals_are_sorted_and_better_than_chance) {
     msx_ctx *ctx = test_ctx();
     past q = remember(ctx, "jenatton", 40, 0);
     msx__model m = {0};
-    test_ok(ctx, msx__model_fit(&m, &q.history, 40, NULL, &bagged, 1));
+    test_ok(ctx, msx__model_fit(&m, &q.history, 40, NULL, &bagged_model, 1));
     msx__proposals p = {0};
     const msx__acquire_options options = {300, 5, {8, 0.05, 10}};
     msx_rng rng;
@@ -277,7 +311,7 @@ START_TEST(running_trials_hold_what_is_predicted) {
     msx_ctx *ctx = test_ctx();
     past q = remember(ctx, "branin", 30, 4);
     msx__model m = {0};
-    test_ok(ctx, msx__model_fit(&m, &q.history, 30, NULL, &bagged, 1));
+    test_ok(ctx, msx__model_fit(&m, &q.history, 30, NULL, &bagged_model, 1));
     double lowest = 0, highest = -INFINITY;
     for (int i = 0; i < 26; i++) {
         ck_assert_int_lt(m.trials[i], 26);
@@ -290,7 +324,8 @@ START_TEST(running_trials_hold_what_is_predicted) {
     }
     for (int i = 0; i < 30; i++) ck_assert_double_ge(m.means[i], m.eta);
     for (int i = 0; i < 30; i++) q.costs[i] = NULL;
-    ck_assert_int_eq(msx__model_fit(&m, &q.history, 30, NULL, &bagged, 1), MSX_DONE_EXHAUSTED);
+    ck_assert_int_eq(msx__model_fit(&m, &q.history, 30, NULL, &bagged_model, 1),
+                     MSX_DONE_EXHAUSTED);
     msx__model_free(&m);
     forget(&q);
     msx_ctx_free(ctx);
@@ -304,6 +339,7 @@ int main(void) {
     tcase_add_test(t, costs_are_encoded_as_published);
     tcase_add_test(t, expected_improvement_has_its_published_values);
     tcase_add_test(t, parego_weighs_as_published);
+    tcase_add_test(t, parego_weights_leave_no_holes);
     tcase_add_test(t, trees_find_categories_and_thresholds);
     tcase_add_test(t, leaves_hold_the_log_of_the_mean);
     tcase_add_test(t, forests_depend_on_their_seed_alone);

@@ -4,6 +4,7 @@
 #include "support/support.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 static msx_space *square(msx_ctx *ctx) {
@@ -408,6 +409,213 @@ START_TEST(running_trials_are_adopted) {
 }
 END_TEST
 
+/* ---- several workers ------------------------------------------------------------------------------- */
+
+enum { LAG = 3, LAGGED = 40 };
+
+static msx_optimizer *lagging(msx_ctx *ctx, const msx_space *s, const char *name) {
+    msx_optimizer *o;
+    test_ok(ctx, msx_optimizer_create(&o, ctx, name, s, 1, LAGGED, 21));
+    test_ok(ctx, msx_optimizer_set_lag(o, LAG));
+    const double first[2] = {0.75, 0.75};
+    test_ok(ctx, msx_optimizer_enqueue(o, first));
+    return o;
+}
+
+static void tell_bowl(msx_ctx *ctx, msx_optimizer *o, int64_t trial, const double *x) {
+    const double cost =
+        bowl(x) - (trial > 20 ? 3 : 0); /* late failures are worse than early ones */
+    test_ok(ctx, msx_optimizer_tell(o, trial, trial % 7 == 5 ? NULL : &cost));
+}
+
+/* One worker, and three that finish in any order; one of them starts again from the store at times. */
+START_TEST(with_a_lag_workers_do_not_change_what_is_tried) {
+    msx_ctx *ctx = test_ctx();
+    msx_space *s = square(ctx);
+    for (int64_t driver = 0; driver < msx_optimizer_driver_count(ctx); driver++) {
+        const char *name = msx_optimizer_driver_at(ctx, driver)->name;
+        double x[LAGGED][2], again[2];
+        int64_t trial, running[LAG], n_running = 0;
+        msx_optimizer *o = lagging(ctx, s, name);
+        for (int i = 0; i < LAGGED; i++) {
+            test_ok(ctx, msx_optimizer_ask(o, x[i], &trial));
+            tell_bowl(ctx, o, trial, x[i]);
+        }
+        msx_optimizer_free(o);
+        o = lagging(ctx, s, name);
+        msx_rng rng;
+        msx__rng_init(&rng, 7, 0);
+        for (int i = 0; i < LAGGED;) {
+            bool room = n_running < LAG;
+            msx_status status = room ? msx_optimizer_ask(o, again, &trial) : MSX_DONE_WAIT;
+            if (status == MSX_OK) {
+                ck_assert_int_eq(trial, i);
+                ck_assert_msg(!memcmp(x[i], again, sizeof again), "%s: trial %d differs", name, i);
+                running[n_running++] = trial;
+                i++;
+                if (msx_rng_uniform(&rng) < 0.7) continue;
+            }
+            ck_assert(status == MSX_OK || status == MSX_DONE_WAIT);
+            int64_t k = (int64_t)msx_rng_below(&rng, (uint64_t)n_running);
+            tell_bowl(ctx, o, running[k], x[running[k]]);
+            running[k] = running[--n_running];
+            if (msx_rng_uniform(&rng) > 0.1) continue;
+            msx_optimizer_free(o); /* the process is lost, and another takes over */
+            o = lagging(ctx, s, name);
+            for (int64_t t = 0; t < i; t++) test_ok(ctx, msx_optimizer_adopt(o, x[t], &trial));
+            for (int64_t t = i - 1; t >= 0; t--) {
+                bool runs = false;
+                for (int64_t q = 0; q < n_running; q++) runs |= running[q] == t;
+                if (!runs) tell_bowl(ctx, o, t, x[t]);
+            }
+        }
+        msx_optimizer_free(o);
+    }
+    msx_space_free(s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
+START_TEST(a_lag_waits_for_what_it_needs) {
+    msx_ctx *ctx = test_ctx();
+    msx_space *s = square(ctx);
+    msx_optimizer *o;
+    double x[2], cost = 1;
+    int64_t trial;
+    ck_assert_int_eq(msx_optimizer_set_lag(NULL, 1), MSX_E_ARG);
+    ck_assert_int_eq(msx_optimizer_adopt(NULL, NULL, &trial), MSX_E_ARG);
+    test_ok(ctx, msx_optimizer_create(&o, ctx, "random", s, 1, 0, 0));
+    test_fails(ctx, msx_optimizer_set_lag(o, -1), MSX_E_ARG, "lag");
+    test_ok(ctx, msx_optimizer_set_lag(o, 2));
+    for (int i = 0; i < 2; i++) ck_assert_int_eq(msx_optimizer_ask(o, x, &trial), MSX_OK);
+    ck_assert_int_eq(msx_optimizer_ask(o, x, &trial), MSX_DONE_WAIT); /* needs trial 0 */
+    test_ok(ctx, msx_optimizer_tell(o, 1, &cost));
+    ck_assert_int_eq(msx_optimizer_ask(o, x, &trial), MSX_DONE_WAIT);
+    const double queued[2] = {0.5, 0.5}; /* depends on no outcome */
+    test_ok(ctx, msx_optimizer_enqueue(o, queued));
+    ck_assert_int_eq(msx_optimizer_ask(o, x, &trial), MSX_OK);
+    test_ok(ctx, msx_optimizer_tell(o, 0, NULL));
+    ck_assert_int_eq(msx_optimizer_ask(o, x, &trial), MSX_OK);
+    test_fails(ctx, msx_optimizer_set_lag(o, 1), MSX_E_ARG, "before the first ask");
+    test_fails(ctx, msx_optimizer_set_preference(o, NULL), MSX_E_ARG, "before the first ask");
+    msx_optimizer_free(o);
+    msx_space_free(s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
+/* Failed trials hold the worst of what counts, whatever is known besides. */
+START_TEST(a_lag_hides_later_outcomes) {
+    msx_ctx *ctx = test_ctx();
+    msx_space *s = square(ctx);
+    spy p = {0};
+    msx_optimizer_driver d = spy_driver(&p);
+    test_ok(ctx, msx_optimizer_driver_register(ctx, &d));
+    msx_optimizer *o;
+    test_ok(ctx, msx_optimizer_create(&o, ctx, "spy", s, 1, 0, 0));
+    test_ok(ctx, msx_optimizer_set_lag(o, 2));
+    double x[2];
+    int64_t trial;
+    const double costs[] = {-7, -5, -3};
+    for (int i = 0; i < 2; i++) test_ok(ctx, msx_optimizer_ask(o, x, &trial));
+    test_ok(ctx, msx_optimizer_tell(o, 0, NULL));
+    test_ok(ctx, msx_optimizer_tell(o, 1, &costs[1]));
+    test_ok(ctx, msx_optimizer_ask(o, x, &trial));
+    ck_assert(p.seen[0] == 0 && isnan(p.seen[1]));
+    test_ok(ctx, msx_optimizer_tell(o, 2, &costs[2]));
+    test_ok(ctx, msx_optimizer_ask(o, x, &trial));
+    ck_assert(p.seen[0] == -5 && p.seen[1] == -5 && isnan(p.seen[2]));
+    msx_optimizer_free(o);
+    msx_space_free(s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
+START_TEST(presets_fill_what_was_not_set) {
+    msx_ctx *ctx = test_ctx();
+    msx_space *s = square(ctx);
+    msx_optimizer *o;
+    double value;
+    test_ok(ctx, msx_optimizer_create(&o, ctx, "smac", s, 1, 0, 0));
+    test_ok(ctx, msx_optimizer_set(o, "trees", 7));
+    test_ok(ctx, msx_optimizer_set(o, "smac3", 1));
+    test_ok(ctx, msx_optimizer_set(o, "interleave", 0.5));
+    const struct {
+        const char *key;
+        double value;
+    } expected[] = {{"trees", 7},         {"interleave", 0.5},   {"surrogate", 1},
+                    {"retrain_after", 8}, {"candidates", 10000}, {"floor_gap", 1e-10}};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        test_ok(ctx, msx_optimizer_get(o, expected[i].key, &value));
+        ck_assert_msg(value == expected[i].value, "%s is %g", expected[i].key, value);
+    }
+    test_ok(ctx, msx_optimizer_set(o, "smac3", 0));
+    test_ok(ctx, msx_optimizer_get(o, "retrain_after", &value));
+    ck_assert(value == 1);
+    test_ok(ctx, msx_optimizer_get(o, "trees", &value));
+    ck_assert(value == 7);
+    msx_optimizer_free(o);
+    /* A driver of before there were presets, and ones that are wrong. */
+    spy p = {0};
+    msx_optimizer_driver d = spy_driver(&p);
+    const double good[] = {3}, bad[] = {4};
+    const msx_option_preset right = {0, 2, good}, wrong = {0, 2, bad}, beyond = {1, 2, good};
+    d.n_presets = 1;
+    test_fails(ctx, msx_optimizer_driver_register(ctx, &d), MSX_E_ARG, "incomplete");
+    d.presets = &wrong;
+    test_fails(ctx, msx_optimizer_driver_register(ctx, &d), MSX_E_ARG, "'speed' cannot be 4");
+    d.presets = &beyond;
+    test_fails(ctx, msx_optimizer_driver_register(ctx, &d), MSX_E_ARG, "incomplete");
+    d.struct_size = offsetof(msx_optimizer_driver, presets);
+    test_ok(ctx, msx_optimizer_driver_register(ctx, &d));
+    test_ok(ctx, msx_optimizer_create(&o, ctx, "spy", s, 1, 0, 0));
+    test_ok(ctx, msx_optimizer_get(o, "speed", &value));
+    ck_assert(value == 2);
+    msx_optimizer_free(o);
+    msx_optimizer_driver newer = spy_driver(&p);
+    newer.name = "newer";
+    newer.presets = &right;
+    newer.n_presets = 1;
+    test_ok(ctx, msx_optimizer_driver_register(ctx, &newer));
+    test_ok(ctx, msx_optimizer_create(&o, ctx, "newer", s, 1, 0, 0));
+    test_ok(ctx, msx_optimizer_get(o, "speed", &value));
+    ck_assert(value == 3);
+    msx_optimizer_free(o);
+    msx_space_free(s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
+START_TEST(preferences_are_checked) {
+    msx_ctx *ctx = test_ctx();
+    msx_space *s = square(ctx);
+    msx_optimizer *o;
+    const double negative[] = {1, -1}, none[] = {0, 0}, good[] = {0, 5}, unknown[] = {NAN, 1};
+    ck_assert_int_eq(msx_optimizer_set_preference(NULL, good), MSX_E_ARG);
+    test_ok(ctx, msx_optimizer_create(&o, ctx, "parego", s, 2, 0, 0));
+    test_fails(ctx, msx_optimizer_set_preference(o, negative), MSX_E_ARG, "preference 1");
+    test_fails(ctx, msx_optimizer_set_preference(o, unknown), MSX_E_ARG, "preference 0");
+    test_fails(ctx, msx_optimizer_set_preference(o, none), MSX_E_ARG, "all preferences");
+    test_ok(ctx, msx_optimizer_set_preference(o, good));
+    test_ok(ctx, msx_optimizer_set_preference(o, NULL));
+    test_ok(ctx, msx_optimizer_set_preference(o, good));
+    /* What has no weight is not looked after. */
+    double x[2], away = 0;
+    int64_t trial;
+    for (int i = 0; i < 25; i++) {
+        test_ok(ctx, msx_optimizer_ask(o, x, &trial));
+        const double costs[2] = {(x[0] + 0.5) * (x[0] + 0.5),
+                                 (x[0] - 0.5) * (x[0] - 0.5) + x[1] * x[1]};
+        test_ok(ctx, msx_optimizer_tell(o, trial, costs));
+        away = fmax(i < 22 ? 0 : away, costs[1]);
+    }
+    ck_assert_double_lt(away, 0.01);
+    msx_optimizer_free(o);
+    msx_space_free(s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
 /* Whatever allocation fails, the call says so, nothing leaks, and asking again works. */
 /* Switch and level stay, x varies; then level varies below a switch that stays. */
 START_TEST(a_proposal_may_keep_a_part_of_another) {
@@ -503,9 +711,14 @@ START_TEST(no_memory_is_survived) {
             int64_t trial;
             a.calls = 0;
             a.fail_at = fail_at;
-            const char *name[] = {"random", "sobol", "smac", "parego"};
-            msx_status status =
-                msx_optimizer_create(&o, ctx, name[driver], s, 1 + (driver == 3), 8, 3);
+            const char *name[] = {"random", "sobol", "smac", "parego", "nsga2", "tpe", "cmaes"};
+            bool several = driver == 3 || driver == 4;
+            msx_status status = msx_optimizer_create(&o, ctx, name[driver], s, 1 + several, 8, 3);
+            if (status == MSX_OK && driver == 3) /* NULL is no weights */
+                status = msx_optimizer_set_preference(o, (const double[]){2, 1});
+            if (status == MSX_OK && driver == 2)
+                test_ok(ctx, msx_optimizer_set(o, "gp_candidates", 20));
+            if (status == MSX_OK && driver == 5) test_ok(ctx, msx_optimizer_set(o, "startup", 4));
             const double start[2] = {0.5, 0.5};
             if (status == MSX_OK) status = msx_optimizer_enqueue(o, start);
             for (int i = 0; i < 12 && status == MSX_OK; i++) {
@@ -546,6 +759,11 @@ int main(void) {
     tcase_add_test(t, running_trials_are_adopted);
     tcase_add_test(t, a_proposal_may_keep_a_part_of_another);
     tcase_add_test(t, keeping_is_checked_and_ends_when_nothing_is_left);
+    tcase_add_test(t, with_a_lag_workers_do_not_change_what_is_tried);
+    tcase_add_test(t, a_lag_waits_for_what_it_needs);
+    tcase_add_test(t, a_lag_hides_later_outcomes);
+    tcase_add_test(t, presets_fill_what_was_not_set);
+    tcase_add_test(t, preferences_are_checked);
     tcase_add_test(t, no_memory_is_survived);
     suite_add_tcase(suite, t);
     return test_run(suite);

@@ -26,19 +26,33 @@ static void cost(const double *x, double *costs) {
     for (int g = 0; g < COLUMNS; g += 10) costs[1] += x[g] != 3;
 }
 
-static msx_optimizer *make(msx_ctx *ctx, const msx_space *s, const char *driver, double retrain) {
+enum { FOREST = 1, PROCESS = 2 };
+
+static msx_optimizer *make(msx_ctx *ctx, const msx_space *s, const char *driver, double surrogate,
+                           double retrain) {
     msx_optimizer *o;
     int objectives = strcmp(driver, "parego") ? 1 : 2;
     test_ok(ctx, msx_optimizer_create(&o, ctx, driver, s, objectives, TRIALS, 5));
     test_ok(ctx, msx_optimizer_set(o, "candidates", 300));
+    test_ok(ctx, msx_optimizer_set(o, "gp_candidates", 100));
+    test_ok(ctx, msx_optimizer_set(o, "gp_starts", 2));
+    if (surrogate) test_ok(ctx, msx_optimizer_set(o, "surrogate", surrogate));
     test_ok(ctx, msx_optimizer_set(o, "retrain_after", retrain));
     return o;
 }
 
+/* A tenth of the trials is initial, and all others are the model's; as SMAC3 does it, a quarter is, and a
+ * fifth of the others is random. */
+static const struct {
+    double smac3;
+    int initial, random, model;
+} stages[] = {{0, 6, 0, 50}, {1, 15, 2, 27}};
+
 START_TEST(stages_follow_each_other) {
     msx_ctx *ctx = test_ctx();
     msx_space *s = merge_space(ctx);
-    msx_optimizer *o = make(ctx, s, "smac", 1);
+    msx_optimizer *o = make(ctx, s, "smac", 0, 1);
+    test_ok(ctx, msx_optimizer_set(o, "smac3", stages[_i].smac3));
     double x[COLUMNS], costs[2];
     msx_space_default(s, x);
     test_ok(ctx, msx_optimizer_enqueue(o, x));
@@ -48,8 +62,8 @@ START_TEST(stages_follow_each_other) {
         test_ok(ctx, msx_optimizer_ask(o, x, &trial));
         const char *origin = msx_optimizer_origin(o);
         if (i == 0) ck_assert_str_eq(origin, "enqueued");
-        if (i > 0 && i < 15) ck_assert_str_eq(origin, "sobol"); /* a quarter of 60 in all */
-        if (i >= 15) {
+        if (i > 0 && i < stages[_i].initial) ck_assert_str_eq(origin, "sobol");
+        if (i >= stages[_i].initial) {
             ck_assert(!strcmp(origin, "model") || !strcmp(origin, "random"));
             model += !strcmp(origin, "model");
             random += !strcmp(origin, "random");
@@ -58,8 +72,8 @@ START_TEST(stages_follow_each_other) {
         cost(x, costs);
         test_ok(ctx, msx_optimizer_tell(o, trial, costs));
     }
-    ck_assert_int_ge(random, 2);
-    ck_assert_int_ge(model, 27);
+    ck_assert_int_ge(random, stages[_i].random);
+    ck_assert_int_ge(model, stages[_i].model);
     msx_optimizer_free(o);
     msx_space_free(s);
     msx_ctx_free(ctx);
@@ -68,14 +82,18 @@ END_TEST
 
 static const struct {
     const char *driver;
-    double retrain_after;
-} kinds[] = {{"smac", 1}, {"smac", 8}, {"parego", 1}, {"parego", 8}};
+    double surrogate, retrain_after;
+} kinds[] = {{"smac", PROCESS, 1},
+             {"smac", FOREST, 1},
+             {"smac", FOREST, 8},
+             {"parego", PROCESS, 1},
+             {"parego", FOREST, 8}};
 
 START_TEST(resuming_changes_nothing) {
     msx_ctx *ctx = test_ctx();
     msx_space *s = merge_space(ctx);
-    msx_optimizer *a = make(ctx, s, kinds[_i].driver, kinds[_i].retrain_after);
-    msx_optimizer *b = make(ctx, s, kinds[_i].driver, kinds[_i].retrain_after);
+    msx_optimizer *a = make(ctx, s, kinds[_i].driver, kinds[_i].surrogate, kinds[_i].retrain_after);
+    msx_optimizer *b = make(ctx, s, kinds[_i].driver, kinds[_i].surrogate, kinds[_i].retrain_after);
     double *x = calloc(TRIALS * COLUMNS, sizeof *x), costs[2], again[COLUMNS];
     int64_t trial;
     for (int i = 0; i < TRIALS; i++) {
@@ -114,7 +132,7 @@ END_TEST
 START_TEST(several_workers_and_failures_are_fine) {
     msx_ctx *ctx = test_ctx();
     msx_space *s = merge_space(ctx);
-    msx_optimizer *o = make(ctx, s, kinds[_i].driver, kinds[_i].retrain_after);
+    msx_optimizer *o = make(ctx, s, kinds[_i].driver, kinds[_i].surrogate, kinds[_i].retrain_after);
     enum { WORKERS = 4 };
     double x[WORKERS][COLUMNS], costs[2];
     int64_t trials[WORKERS];
@@ -144,6 +162,9 @@ START_TEST(options_are_named_bounded_and_documented) {
     size_t bytes;
     test_ok(ctx, msx__read_whole(ctx, "docs/search.md", 1 << 20, &docs, &bytes));
     for (int64_t i = 0; i < msx_optimizer_option_count(o); i++) {
+        /* fresh, as a preset changes what the others are when they are not set */
+        msx_optimizer_free(o);
+        test_ok(ctx, msx_optimizer_create(&o, ctx, "smac", s, 1, 0, 5));
         double lower, upper, value;
         const char *about, *name = msx_optimizer_option(o, i, &lower, &upper, &about);
         ck_assert_int_gt(strlen(about), 5);
@@ -168,7 +189,7 @@ int main(void) {
     TCase *t = tcase_create("smac");
     const int n = sizeof kinds / sizeof *kinds;
     tcase_set_timeout(t, 300);
-    tcase_add_test(t, stages_follow_each_other);
+    tcase_add_loop_test(t, stages_follow_each_other, 0, sizeof stages / sizeof *stages);
     tcase_add_loop_test(t, resuming_changes_nothing, 0, n);
     tcase_add_loop_test(t, several_workers_and_failures_are_fine, 0, n);
     tcase_add_test(t, options_are_named_bounded_and_documented);

@@ -145,7 +145,7 @@ START_TEST(two_askers_get_different_trials) {
     msx_search *b = open_store(&f);
     msx_status status = msx_search_ask(b, &second);
     if (batch) { /* one at a time: the second proposal must see the first result */
-        ck_assert_int_eq(status, MSX_DONE_WAITING);
+        ck_assert_int_eq(status, MSX_DONE_WAIT);
         ck_assert_int_eq(second, -1);
     } else {
         ck_assert_int_eq(status, MSX_OK);

@@ -207,12 +207,26 @@ static void merge_cost(const double *x, double *costs) {
 
 /* ---- several objectives ------------------------------------------------------------------------------ */
 
-static void zdt1_cost(const double *x, double *costs) {
+/* E. Zitzler, K. Deb, L. Thiele, Evol. Comput. 8, 2000, with 6 numbers instead of 30. */
+static double zdt_g(const double *x) {
     double sum = 0;
     for (int i = 1; i < 6; i++) sum += x[i];
-    double g = 1 + 9 * sum / 5;
+    return 1 + 9 * sum / 5;
+}
+static void zdt1_cost(const double *x, double *costs) {
+    double g = zdt_g(x);
     costs[0] = x[0];
     costs[1] = g * (1 - sqrt(x[0] / g));
+}
+static void zdt2_cost(const double *x, double *costs) {
+    double g = zdt_g(x);
+    costs[0] = x[0];
+    costs[1] = g * (1 - x[0] / g * x[0] / g);
+}
+static void zdt3_cost(const double *x, double *costs) {
+    double g = zdt_g(x);
+    costs[0] = x[0];
+    costs[1] = g * (1 - sqrt(x[0] / g) - x[0] / g * sin(10 * PI * x[0]));
 }
 
 static void dtlz2(const double *x, int d, int m, double *costs) {
@@ -241,6 +255,8 @@ const test_problem test_problems[] = {
     {"camel", 1, -1.0316284534898772, 0, camel_space, camel_cost},
     {"merge19", 1, 0, 0, merge_space, merge_cost},
     {"zdt1", 2, 0.8766666666666667, 1.1, unit6_space, zdt1_cost},
+    {"zdt2", 2, 0.5433333333333333, 1.1, unit6_space, zdt2_cost},
+    {"zdt3", 2, 1.331763, 1.1, unit6_space, zdt3_cost},
     {"dtlz2_m2", 2, 0.42460183660255176, 1.1, unit6_space, dtlz2_m2_cost},
     {"dtlz2_m3", 3, 0.8074012244, 1.1, unit6_space, dtlz2_m3_cost},
 };

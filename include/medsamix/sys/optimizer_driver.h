@@ -36,6 +36,8 @@ typedef struct msx_history {
     int64_t enqueued;           /**< of them from the caller's queue */
     const double *const *x;     /**< asked configurations, in order */
     const double *const *costs; /**< their costs; NULL: running; failed ones hold the worst seen */
+    const uint8_t *failed;      /**< 1 where `costs` is that of a failed trial */
+    const double *preference;   /**< how much each objective matters, adding up to 1; NULL: alike */
     /** Parameters that this proposal keeps as in `like`; NULL: none. They are put in place after the driver's
      *  proposal in every case; a driver that looks only there proposes better. */
     const uint8_t *fixed;
@@ -48,6 +50,14 @@ typedef struct msx_option {
     double initial, minimum, maximum;
     const char *about;
 } msx_option;
+
+/** Other defaults, under a name: while option number `option` of the driver has `value`, the options
+ *  that the caller did not set hold `values` (one for each option) instead of their initial ones. */
+typedef struct msx_option_preset {
+    size_t option;
+    double value;
+    const double *values;
+} msx_option_preset;
 
 /** A driver. Zero-initialise what is not needed. */
 typedef struct msx_optimizer_driver {
@@ -68,6 +78,9 @@ typedef struct msx_optimizer_driver {
     msx_status (*propose)(void *state, const msx_history *history, const double *options,
                           msx_rng *rng, int attempt, double *x, const char **origin, void *payload);
     void *payload;
+    /* Members from here on are looked at when `struct_size` says that they are there. */
+    const msx_option_preset *presets; /**< n_presets entries */
+    size_t n_presets;
 } msx_optimizer_driver;
 
 /** Register a driver with a context. The table must outlive the context.

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "optimize/gp.h"
+
+#include "optimize/matrix.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Inverse gamma prior of the factor, which is integrated out: a Student t process (A. Shah, A. Wilson,
+ * Z. Ghahramani, AISTATS 2014). Weak, and enough to keep a few trials from being believed too much. */
+#define SHAPE 1.0
+#define RATE  1.0
+/* The logarithm of the noise. Costs are exact; what the covariance cannot explain counts as noise. */
+#define NOISE_DEVIATION 3.0
+#define MIN_NOISE       1e-7
+#define MAX_NOISE       1.0
+#define MIN_VARIANCE    1e-12
+
+void msx__gp_encode(const msx_space *s, const double *x, double *out) {
+    for (int64_t i = 0; i < s->n; i++)
+        out[i] = isnan(x[i]) || s->params[i].kind == MSX_PARAM_CATEGORICAL
+                     ? x[i]
+                     : msx__space_encode(&s->params[i], x[i]);
+}
+
+msx_status msx__gp_init(msx__gp *g, const msx_space *space) {
+    *g = (msx__gp){.ctx = space->ctx, .d = space->n};
+    g->noise = MSX__GP_NOISE;
+    msx_status status = msx__kernel_init(&g->kernel, space);
+    if (status < 0) msx__gp_free(g);
+    return status;
+}
+
+static void forget_data(msx__gp *g) {
+    msx__free(g->ctx, g->x);
+    msx__free(g->ctx, g->inverse);
+    msx__free(g->ctx, g->alpha);
+    msx__free(g->ctx, g->factor);
+    g->x = g->inverse = g->alpha = g->factor = NULL;
+    g->n = 0;
+}
+
+void msx__gp_free(msx__gp *g) {
+    if (!g->ctx) return;
+    forget_data(g);
+    msx__kernel_free(&g->kernel);
+    *g = (msx__gp){0};
+}
+
+/* ---- learning -------------------------------------------------------------------------------------- */
+
+typedef struct lesson {
+    msx__gp *gp;
+    const double *x, *y;
+    int64_t n;
+    int m;
+    double *l;       /* (n, n) covariance, its factor, the inverse of that */
+    double *inverse; /* (n, n) inverse covariance, then the weights of its derivatives */
+    double *alpha;   /* (m, n) */
+    double *row;     /* (n) */
+    double *factors; /* (n (n - 1) / 2, families) */
+    double prior;    /* minus its logarithm, at the last evaluation */
+} lesson;
+
+/* The factored inverse covariance of n rows into l; false when it is not positive definite. `factors`: those
+ * of the families for each pair of rows, NULL when they are not wanted. */
+static bool factorise(const msx__gp *g, const double *x, int64_t n, double *l, double *factors,
+                      double *row, double *log_determinant) {
+    const int64_t d = g->d;
+    const int32_t families = msx__kernel_families(&g->kernel);
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < i; j++) {
+            double *kept = factors ? factors + (i * (i - 1) / 2 + j) * families : NULL;
+            l[i * n + j] =
+                MSX__GP_CONSTANT + msx__kernel_factors(&g->kernel, x + i * d, x + j * d, kept);
+        }
+        l[i * n + i] = MSX__GP_CONSTANT + 1 + g->noise;
+    }
+    if (!msx__cholesky(l, n)) return false;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += log(l[i * n + i]);
+    *log_determinant = 2 * sum;
+    msx__invert_lower(l, n, row);
+    return true;
+}
+
+/* alpha = inverse^T inverse y; @return y . alpha. */
+static double solve(const double *inverse, int64_t n, const double *y, double *alpha, double *row) {
+    msx__lower_times(inverse, n, y, row);
+    msx__lower_transposed_times(inverse, n, row, alpha);
+    return msx__dot(row, row, n);
+}
+
+/* Minus the logarithm of evidence times prior. The last variable is the logarithm of the noise. */
+static double improbability(void *payload, const double *theta, double *gradient) {
+    lesson *s = payload;
+    msx__gp *g = s->gp;
+    msx__kernel *k = &g->kernel;
+    const int64_t n = s->n, d = g->d;
+    const int32_t last = k->n_theta, families = msx__kernel_families(k);
+    double determinant;
+    msx__kernel_set(k, theta);
+    g->noise = exp(theta[last]);
+    if (!factorise(g, s->x, n, s->l, s->factors, s->row, &determinant)) return INFINITY;
+    msx__gram_of_lower(s->l, n, s->inverse);
+    double value = 0.5 * s->m * determinant;
+    for (int64_t i = 0; i < n * n; i++) s->inverse[i] *= -s->m;
+    for (int t = 0; t < s->m; t++) {
+        double *alpha = s->alpha + t * n;
+        double fit = solve(s->l, n, s->y + t * n, alpha, s->row);
+        value += (SHAPE + 0.5 * (double)n) * log(RATE + 0.5 * fit);
+        double weight = (SHAPE + 0.5 * (double)n) / (RATE + 0.5 * fit);
+        for (int64_t i = 0; i < n; i++)
+            msx__axpy(s->inverse + i * n, weight * alpha[i], alpha, i + 1);
+    }
+    memset(gradient, 0, ((size_t)last + 1) * sizeof *gradient);
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < i; j++)
+            msx__kernel_learn(k, s->x + i * d, s->x + j * d, -s->inverse[i * n + j],
+                              s->factors + (i * (i - 1) / 2 + j) * families, gradient);
+        gradient[last] -= 0.5 * g->noise * s->inverse[i * n + i];
+    }
+    s->prior = 0;
+    for (int32_t i = 0; i <= last; i++) {
+        double mean = i < last ? k->prior_mean[i] : log(MSX__GP_NOISE);
+        double deviation = i < last ? k->prior_deviation[i] : NOISE_DEVIATION;
+        double away = (theta[i] - mean) / deviation;
+        s->prior += 0.5 * away * away;
+        gradient[i] += away / deviation;
+    }
+    return value + s->prior;
+}
+
+msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n, int m,
+                         int evaluations, double *evidence) {
+    msx_ctx *ctx = g->ctx;
+    const int32_t variables = g->kernel.n_theta + 1;
+    const size_t rows = (size_t)n;
+    lesson s = {.gp = g, .x = x, .y = y, .n = n, .m = m};
+    msx__minimiser minimiser;
+    MSX_TRY(msx__minimiser_init(&minimiser, ctx, variables));
+    s.l = msx__alloc(ctx, rows * rows, sizeof *s.l);
+    s.inverse = msx__alloc(ctx, rows * rows, sizeof *s.inverse);
+    s.alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *s.alpha);
+    s.row = msx__alloc(ctx, rows, sizeof *s.row);
+    const size_t families = (size_t)msx__kernel_families(&g->kernel);
+    s.factors = msx__alloc(ctx, rows * (rows - 1) / 2 * families, sizeof *s.factors);
+    double *theta = msx__alloc(ctx, (size_t)variables * 3, sizeof *theta);
+    msx_status status =
+        s.l && s.inverse && s.alpha && s.row && s.factors && theta ? MSX_OK : MSX_E_NOMEM;
+    if (status == MSX_OK) {
+        double *lower = theta + variables, *upper = lower + variables;
+        for (int32_t i = 0; i + 1 < variables; i++) {
+            theta[i] = g->kernel.theta[i];
+            lower[i] = g->kernel.lower[i];
+            upper[i] = g->kernel.upper[i];
+        }
+        theta[variables - 1] = log(g->noise);
+        lower[variables - 1] = log(MIN_NOISE);
+        upper[variables - 1] = log(MAX_NOISE);
+        double value = msx__minimise(&minimiser, improbability, &s, theta, lower, upper, variables,
+                                     evaluations, 1);
+        *evidence = -value;
+        msx__kernel_set(&g->kernel, theta);
+        g->noise = exp(theta[variables - 1]);
+    }
+    msx__free(ctx, s.l);
+    msx__free(ctx, s.inverse);
+    msx__free(ctx, s.alpha);
+    msx__free(ctx, s.row);
+    msx__free(ctx, s.factors);
+    msx__free(ctx, theta);
+    msx__minimiser_free(&minimiser);
+    return status;
+}
+
+/* ---- predicting ------------------------------------------------------------------------------------ */
+
+msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64_t n, int m) {
+    msx_ctx *ctx = g->ctx;
+    const size_t rows = (size_t)n;
+    forget_data(g);
+    g->x = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->x);
+    g->inverse = msx__alloc(ctx, rows * rows, sizeof *g->inverse);
+    g->alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *g->alpha);
+    g->factor = msx__alloc(ctx, (size_t)m, sizeof *g->factor);
+    double *row = msx__alloc(ctx, rows, sizeof *row), determinant;
+    msx_status status = g->x && g->inverse && g->alpha && g->factor && row ? MSX_OK : MSX_E_NOMEM;
+    if (status == MSX_OK) {
+        g->n = n;
+        g->m = m;
+        memcpy(g->x, x, rows * (size_t)g->d * sizeof *x);
+        /* Rows that all but coincide: more noise until it can be factored. */
+        const double noise = g->noise;
+        while (!factorise(g, x, n, g->inverse, NULL, row, &determinant)) g->noise *= 10;
+        g->noise = noise;
+        for (int t = 0; t < m; t++) {
+            double fit = solve(g->inverse, n, y + t * n, g->alpha + t * n, row);
+            g->factor[t] = (RATE + 0.5 * fit) / (SHAPE + 0.5 * (double)n);
+        }
+    } else {
+        forget_data(g);
+    }
+    msx__free(ctx, row);
+    return status;
+}
+
+void msx__gp_covariances(const msx__gp *g, const double *place, double *k) {
+    for (int64_t i = 0; i < g->n; i++)
+        k[i] = MSX__GP_CONSTANT + msx__kernel_value(&g->kernel, g->x + i * g->d, place);
+}
+
+void msx__gp_posterior(const msx__gp *g, const double *k, double *means, double *variance,
+                       double *v) {
+    for (int t = 0; t < g->m; t++) means[t] = msx__dot(g->alpha + t * g->n, k, g->n);
+    msx__lower_times(g->inverse, g->n, k, v);
+    *variance = fmax(MSX__GP_CONSTANT + 1 - msx__dot(v, v, g->n), MIN_VARIANCE);
+}
+
+/* y - alpha / diagonal of the inverse covariance (Rasmussen and Williams, 5.12). */
+msx_status msx__gp_leave_one_out(const msx__gp *g, const double *y, int t, double *out) {
+    const int64_t n = g->n;
+    for (int64_t i = 0; i < n; i++) {
+        double diagonal = 0;
+        for (int64_t k = i; k < n; k++) diagonal += g->inverse[k * n + i] * g->inverse[k * n + i];
+        out[i] = y[i] - g->alpha[t * n + i] / diagonal;
+    }
+    return MSX_OK;
+}
