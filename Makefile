@@ -130,7 +130,7 @@ include tests/tests.mk
 
 # With -j, nothing is built before the packages are there.
 ifneq ($(filter deps,$(MAKECMDGOALS)),)
-$(LIB_OBJECTS) $(PROGRAM_OBJECTS) $(SUPPORT_OBJECTS) $(TESTS) $(EXAMPLES) $(FUZZ_REPLAYS): | deps
+$(LIB_OBJECTS) $(PROGRAM_OBJECTS) $(SUPPORT_OBJECTS) $(ON_CPU_OBJECTS) $(TESTS) $(EXAMPLES) $(FUZZ_REPLAYS): | deps
 endif
 
 -include $(LIB_OBJECTS:.o=.d) $(PROGRAM_OBJECTS:.o=.d) $(SUPPORT_OBJECTS:.o=.d)

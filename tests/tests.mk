@@ -50,7 +50,7 @@ $(ON_CPU): $(ON_CPU_OBJECTS)
 	$(Q)$(CXX) $(CFLAGS) -shared $(SANITIZE) -o $@ $^ $(PACKAGE_LIBS)
 $(filter $(B)/tests/cuda/%,$(TESTS)): $(ON_CPU)
 
-#: make test          build and run every test, the small examples, and the fuzz corpora
+#: make test          build and run every test, the small examples, and the fuzz corpora; JOBS=2 runs two at a time
 .PHONY: test build-tests examples
 build-tests: $(TESTS) $(EXAMPLES) $(FUZZ_REPLAYS) $(PROGRAM) $(BENCHES)
 test: build-tests
