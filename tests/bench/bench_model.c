@@ -21,7 +21,7 @@
 
 #include <cblas.h>
 #include <inttypes.h>
-#include <sys/resource.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,7 +35,8 @@ typedef struct options {
     int threads;    /* 0: the library's default */
     double seconds; /* per cell */
     bool turns;
-    const char *write; /* or NULL */
+    msx_precision precision; /* of the row to come */
+    const char *write;       /* or NULL */
     const char *models[MOST_MODELS];
     int n_models;
 } options;
@@ -103,12 +104,51 @@ static double gemm_rate(const gemm *g) {
 
 typedef struct row {
     double load, encode_1, rate, share, encode_4, decode_1, decode_10, decode_100, peak_mb;
+    double error; /* of the embedding against float32 */
 } row;
 
+/* Not getrusage: what that says includes the process that this one was forked from. */
 static double peak_mb(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_maxrss / 1024;
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    double kb = NAN;
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "VmHWM: %lf", &kb);
+    if (f) fclose(f);
+    return kb / 1024;
+}
+
+/* The embedding of image 0; the caller frees it. */
+static float *read_embedding(const session *s, int64_t *floats) {
+    const msx_arch *a = msx_model_arch(s->model);
+    int64_t grid = msx_arch_get(a, MSX_ARCH_GRID);
+    *floats = msx_arch_get(a, MSX_ARCH_DECODER_WIDTH) * grid * grid;
+    float *x = malloc((size_t)*floats * sizeof *x);
+    if (!x) exit(1);
+    session_need(s, msx_embedding_read(s->embedding, 0, x, *floats));
+    return x;
+}
+
+static double relative_l2(const float *got, const float *expected, int64_t n) {
+    double off = 0, all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        off += ((double)got[i] - expected[i]) * ((double)got[i] - expected[i]);
+        all += (double)expected[i] * expected[i];
+    }
+    return sqrt(off / all);
+}
+
+static double error_against_f32(const options *o, session *s) {
+    session exact;
+    int64_t n;
+    session_open(&exact, s->path, o->threads, MSX_PRECISION_FP32);
+    session_encode(&exact, 1);
+    session_encode(s, 1);
+    float *expected = read_embedding(&exact, &n), *got = read_embedding(s, &n);
+    double error = relative_l2(got, expected, n);
+    free(expected);
+    free(got);
+    session_close(&exact);
+    return error;
 }
 
 /* Encoding one image and the product in turns: the encoder's rate and its share of the product's. */
@@ -143,7 +183,7 @@ static double reload(session *s, int n) {
 static row measure(const options *o, const char *path) {
     session s;
     row r = {0};
-    session_open(&s, path, o->threads);
+    if (!session_open(&s, path, o->threads, o->precision)) return r;
     session_encode(&s, 1);
     session_decode(&s, 1);
     r.peak_mb = peak_mb();
@@ -153,26 +193,29 @@ static row measure(const options *o, const char *path) {
     r.decode_1 = time_runs(o, &s, session_decode, 1);
     r.decode_10 = time_runs(o, &s, session_decode, 10) / 10;
     r.decode_100 = time_runs(o, &s, session_decode, 100) / 100;
+    if (o->precision != MSX_PRECISION_FP32) r.error = error_against_f32(o, &s);
     session_close(&s);
     return r;
 }
 
 static void print_head(void) {
     printf("| model | precision | threads | load ms | encode 1 ms | GFLOP/s | of SGEMM | encode 4, "
-           "ms/image | decode 1 ms | decode 10, ms/box | decode 100, ms/box | peak MB |\n"
-           "|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+           "ms/image | decode 1 ms | decode 10, ms/box | decode 100, ms/box | peak MB | "
+           "embedding against f32 |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
 }
 
 static void print_row(const options *o, const char *path) {
     row r = measure(o, path);
     const char *slash = strrchr(path, '/');
-    printf("| %s | f32 | %d | %.1f | %.2f | %.1f | %.0f %% | %.2f | %.2f | %.2f | %.2f | %.0f |\n",
-           path == mini_path    ? "mini"
-           : path == vit_b_path ? "ViT-B"
-           : slash              ? slash + 1
-                                : path,
-           o->threads, r.load, r.encode_1, r.rate, 100 * r.share, r.encode_4, r.decode_1,
-           r.decode_10, r.decode_100, r.peak_mb);
+    if (!r.load) return; /* not this precision on this CPU */
+    printf(
+        "| %s | %s | %d | %.1f | %.2f | %.1f | %.0f %% | %.2f | %.2f | %.2f | %.2f | %.0f | %.1e |\n",
+        path == mini_path    ? "mini"
+        : path == vit_b_path ? "ViT-B"
+        : slash              ? slash + 1
+                             : path,
+        msx_precision_name(o->precision), o->threads, r.load, r.encode_1, r.rate, 100 * r.share,
+        r.encode_4, r.decode_1, r.decode_10, r.decode_100, r.peak_mb, r.error);
 }
 
 /* ---- turns -------------------------------------------------------------------------------------- */
@@ -191,9 +234,8 @@ static double save_results(session *s, const char *path) {
     double unused;
     msx_checkpoint *c;
     msx_prediction *p = session_predict(s, 1, &unused);
-    float *embedding = malloc((size_t)(map[0] * grid * grid) * sizeof *embedding);
-    if (!embedding) exit(1);
-    session_need(s, msx_embedding_read(s->embedding, 0, embedding, map[0] * grid * grid));
+    int64_t floats;
+    float *embedding = read_embedding(s, &floats);
     session_need(s, msx_checkpoint_create(&c, s->ctx));
     add(s, c, "embedding", 3, map, embedding);
     add(s, c, "logits", 3, masks, msx_prediction_logits(p, 0));
@@ -209,7 +251,7 @@ static int take_turns(const options *o) {
     session s;
     char line[1024], path[1000];
     int n;
-    session_open(&s, o->models[0], o->threads);
+    session_open(&s, o->models[0], o->threads, MSX_PRECISION_FP32);
     printf("%.4f\n", s.load_ms);
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
@@ -301,6 +343,10 @@ int main(int argc, char **argv) {
     }
     if (o.turns) return take_turns(&o);
     print_head();
-    for (int i = 0; i < o.n_models; i++) run_apart(print_row, &o, o.models[i]);
+    static const msx_precision precisions[] = {MSX_PRECISION_FP32, MSX_PRECISION_BF16};
+    for (int i = 0; i < 2 * o.n_models; i++) {
+        o.precision = precisions[i % 2];
+        run_apart(print_row, &o, o.models[i / 2]);
+    }
     return 0;
 }

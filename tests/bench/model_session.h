@@ -6,6 +6,7 @@
 
 #include <medsamix/medsamix.h>
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,11 +48,18 @@ static inline void session_load(session *s) {
     msx_checkpoint_free(c);
 }
 
-static inline void session_open(session *s, const char *path, int threads) {
+/* False, and nothing is open, where the CPU does not compute in `precision`. */
+static inline bool session_open(session *s, const char *path, int threads,
+                                msx_precision precision) {
     memset(s, 0, sizeof *s);
     if (msx_ctx_create(&s->ctx, NULL) < 0) exit(1);
     session_need(s, msx_ctx_set_threads(s->ctx, threads));
     session_need(s, msx_device_open(&s->device, s->ctx, "cpu"));
+    if (msx_device_set_precision(s->device, precision) < 0) {
+        msx_device_free(s->device);
+        msx_ctx_free(s->ctx);
+        return false;
+    }
     s->path = path;
     session_load(s);
     s->side = msx_arch_get(msx_model_arch(s->model), MSX_ARCH_IMAGE_SIZE);
@@ -60,6 +68,7 @@ static inline void session_open(session *s, const char *path, int threads) {
     if (!s->input) exit(1);
     for (int64_t i = 0; i < floats; i++) s->input[i] = (float)(i % 251) / 125.0f - 1.0f;
     for (int i = 0; i < 4 * SESSION_IMAGES; i++) s->sizes[i] = s->side;
+    return true;
 }
 
 static inline void session_close(session *s) {
