@@ -84,7 +84,6 @@ typedef struct full_size {
     const char *name;
     int64_t width, head, depth, global_every;
     long most_megabytes; /* of peak memory: the weights twice for a moment, and work */
-    bool light;          /* run under sanitizers too */
 } full_size;
 
 static const full_size *full_size_current;
@@ -143,7 +142,7 @@ END_TEST
 
 /* One test in a process of its own, so that the peak is this model's. */
 static inline int full_size_run(const full_size *v) {
-    if (!v->light && getenv("MSX_SANITIZED")) {
+    if (getenv("MSX_SANITIZED")) {
         puts("too slow under sanitizers");
         return 77;
     }

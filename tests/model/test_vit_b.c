@@ -8,6 +8,5 @@ int main(void) {
                                       .head = 64,
                                       .depth = 12,
                                       .global_every = 3,
-                                      .most_megabytes = 2048,
-                                      .light = true});
+                                      .most_megabytes = 2048});
 }

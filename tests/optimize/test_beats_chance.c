@@ -5,6 +5,7 @@
 #include "support/support.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { MAX_SEEDS = 9, MAX_TRIALS = 120 };
@@ -78,6 +79,10 @@ START_TEST(the_driver_beats_its_rival) {
 END_TEST
 
 int main(void) {
+    if (getenv("MSX_SANITIZED")) {
+        puts("hundreds of runs, whose parts the other tests have: too slow under sanitizers");
+        return 77;
+    }
     Suite *suite = suite_create("beats chance");
     TCase *t = tcase_create("problems");
     tcase_set_timeout(t, 300);

@@ -6,8 +6,9 @@
 #   decimals COLUMN: SQL for a number with ten decimals
 msx=${B:-build}/medsamix
 seed=5
-# Short by default; the long form is make check-workers.
-trials=${TRIALS:-60} kill_seconds=${KILL_SECONDS:-0.7} processes=4
+# Short by default, shorter under sanitizers; the long form is make check-workers.
+trials=${TRIALS:-${MSX_SANITIZED:+24}}
+trials=${trials:-60} kill_seconds=${KILL_SECONDS:-0.7} processes=4
 models=examples/data/models
 
 search() { # STORE OPTION...
