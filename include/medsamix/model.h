@@ -41,7 +41,9 @@ typedef enum msx_precision {
     MSX_PRECISION_BF16 = 3  /**< factors in bfloat16, 7 bits of mantissa */
 } msx_precision;
 
-/** Choose the precision of models that are loaded on `d` from now on; before the first of them.
+/** Choose the precision of models that are loaded on `d` from now on; before the first of them. BF16 on a
+ *  Linux processor with AMX asks for its registers, for the whole process: alternate signal stacks that are
+ *  set up later need sysconf(_SC_SIGSTKSZ) bytes. Where the system refuses, other instructions do.
  *  @return MSX_E_UNSUPPORTED where the device does not offer it, MSX_E_ARG while the device has
  *  models. */
 MSX_API msx_status msx_device_set_precision(msx_device *d, msx_precision precision);

@@ -92,16 +92,16 @@ MSXK_INLINE float row_max(const float *x, int64_t n) {
 }
 
 /* x = e^(scale * x - max); returns the sum */
-MSXK_INLINE float row_exp(float *x, int64_t n, float scale, float max) {
+MSXK_INLINE float row_exp(int fused, float *x, int64_t n, float scale, float max) {
     float lanes[MSXK_LANES] = {0};
     int64_t i = 0;
     for (; i + MSXK_LANES <= n; i += MSXK_LANES)
         for (int l = 0; l < MSXK_LANES; l++) {
-            x[i + l] = msxk_exp(x[i + l] * scale - max);
+            x[i + l] = msxk_exp_of(fused, msxk_mul_add(fused, x[i + l], scale, -max));
             lanes[l] += x[i + l];
         }
     for (int l = 0; i < n; i++, l++) {
-        x[i] = msxk_exp(x[i] * scale - max);
+        x[i] = msxk_exp_of(fused, msxk_mul_add(fused, x[i], scale, -max));
         lanes[l] += x[i];
     }
     return msxk_sum_lanes(lanes);
@@ -109,12 +109,12 @@ MSXK_INLINE float row_exp(float *x, int64_t n, float scale, float max) {
 
 /* Scores (rows, n) become weights; the rows' maxima and sums and what was accumulated so far (rows, dim)
  * are brought up to date. */
-MSXK_INLINE void soften(float *scores, int64_t rows, int64_t n, float scale, int started,
+MSXK_INLINE void soften(int fused, float *scores, int64_t rows, int64_t n, float scale, int started,
                         float *acc, int64_t ld, int64_t dim, float *max, float *sum) {
     for (int64_t r = 0; r < rows; r++, scores += LD_SCORES, acc += ld) {
         float most = row_max(scores, n) * scale;
         if (started && max[r] > most) most = max[r];
-        float total = row_exp(scores, n, scale, most);
+        float total = row_exp(fused, scores, n, scale, most);
         if (started) {
             float shrink = msxk_exp(max[r] - most);
             total += sum[r] * shrink;
@@ -124,10 +124,10 @@ MSXK_INLINE void soften(float *scores, int64_t rows, int64_t n, float scale, int
         sum[r] = total;
     }
 }
-MSXK_VARIANTS(void, soften,
-              (float *scores, int64_t rows, int64_t n, float scale, int started, float *acc,
-               int64_t ld, int64_t dim, float *max, float *sum),
-              (scores, rows, n, scale, started, acc, ld, dim, max, sum));
+MSXK_FUSED_VARIANTS(void, soften,
+                    (float *scores, int64_t rows, int64_t n, float scale, int started, float *acc,
+                     int64_t ld, int64_t dim, float *max, float *sum),
+                    (scores, rows, n, scale, started, acc, ld, dim, max, sum));
 
 /* Weights (rows, n) as pairs of bfloat16; the partner of an odd last one is zero. */
 static void pair_up(const msx_kdev *dev, float *pairs, const float *weights, int64_t rows,
@@ -149,6 +149,7 @@ static void run_strip(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cp
     msxk_tile_fn tile = h->t->fn[rows];
     acc += row * ld;
     if (q->side) begin_on[dev->path](scores, q, row, rows, first, n);
+    msxk_tiles_enter(h->t, (int)rows);
     for (int64_t key = 0; key < n; key += cols)
         tile(channels, q->q + row * q->ldq, q->ldq, h->k + (first + key) * channels, scores + key,
              LD_SCORES, q->side != 0);
@@ -158,6 +159,7 @@ static void run_strip(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cp
     for (int64_t c = 0; c < h->dim; c += cols)
         tile(words, h->low ? pairs : scores, h->low ? LD_LOW : LD_SCORES,
              h->v + c * msxk_cpu_words(h, h->keys) + start * cols, acc + c, ld, first > 0);
+    msxk_tiles_leave(h->t);
 }
 
 void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cpu_queries *q,

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void *default_alloc(size_t bytes, void *payload) {
     (void)payload;
@@ -63,6 +64,14 @@ float *msxk_cpu_scratch(msx_kdev *dev, int64_t count, int64_t floats) {
     return dev->scratch;
 }
 
+/* Panels of 32 columns and 768 words, 96 KB, beside what else is there. */
+static int panels_of_cache(void) {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    if (sysconf(_SC_LEVEL2_CACHE_SIZE) >= 2 << 20) return 12;
+#endif
+    return 8;
+}
+
 static int cpu_open(msx_kdev **out, int index, int threads, const msxk_memory *memory) {
     (void)index;
     *out = NULL;
@@ -73,7 +82,9 @@ static int cpu_open(msx_kdev **out, int index, int threads, const msxk_memory *m
     memset(dev, 0, sizeof *dev);
     dev->memory = m;
     dev->threads = threads < 1 ? 1 : threads;
-    dev->path = msxk_cpu_best_path();
+    dev->panels = panels_of_cache();
+    int best = msxk_cpu_best_path();
+    dev->path = best == MSXK_AMX ? MSXK_AVX512BF16 : best; /* until bfloat16 is asked for */
     *out = dev;
     return MSXK_OK;
 }
@@ -93,9 +104,11 @@ static void cpu_set_threads(msx_kdev *dev, int threads) {
 }
 
 int msxk_cpu_set_path(msx_kdev *dev, int path) {
-    if (path < MSXK_PLAIN || path > msxk_cpu_best_path())
+    if (path < MSXK_PLAIN || path > msxk_cpu_best_path() ||
+        (path == MSXK_AMX && !msxk_cpu_ask_amx()))
         return msxk_cpu_fail(dev, MSXK_E_ARG, "this processor has no such path");
     dev->path = path;
+    dev->keeps_path = 1;
     return MSXK_OK;
 }
 
@@ -103,6 +116,9 @@ static int cpu_set_precision(msx_kdev *dev, int precision) {
     if (precision != MSXK_FP32 && precision != MSXK_BF16)
         return msxk_cpu_fail(dev, MSXK_E_ARG, "it computes in fp32 and bf16");
     dev->precision = precision;
+    if (precision == MSXK_BF16 && !dev->keeps_path && msxk_cpu_best_path() == MSXK_AMX &&
+        msxk_cpu_ask_amx())
+        dev->path = MSXK_AMX;
     return MSXK_OK;
 }
 

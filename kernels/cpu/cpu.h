@@ -20,7 +20,9 @@
 
 struct msx_kdev {
     int threads, precision;
-    int path; /* paths.h */
+    int path;       /* paths.h */
+    int keeps_path; /* it was set: asking for bfloat16 does not change it */
+    int panels;     /* of W that a product works on at a time: what the second-level cache holds */
     msxk_memory memory;
     void *scratch; /* grown on demand, kept until close */
     size_t scratch_bytes;

@@ -11,7 +11,6 @@
 
 #include <string.h>
 
-#define PANELS   8   /* of W in a job */
 #define BLOCK    768 /* words of k in a block */
 #define MIN_ROWS 112 /* of a job: packing W costs a few rows' worth of work */
 
@@ -49,14 +48,15 @@ static plan make_plan(const msx_kdev *dev, const msxk_gemm *g, int threads) {
     p.buffered = g->low & MSXK_LOW_C || g->alpha != 1.0f;
     int64_t blocks = p.buffered || p.words == 0 ? 1 : (p.words + BLOCK - 1) / BLOCK;
     p.block = (p.words + blocks - 1) / blocks;
-    p.cols = PANELS * p.t->cols;
+    p.cols = dev->panels * p.t->cols;
     p.across = (g->n + p.cols - 1) / p.cols;
     int64_t jobs = (g->batch ? g->batch : 1) * p.across;
     int64_t down = threads > 1 ? (4 * threads + jobs - 1) / jobs : 1;
     p.rows = round_up((g->m + down - 1) / down, p.t->rows);
-    if (p.rows < MIN_ROWS) p.rows = MIN_ROWS;
+    if (p.rows < MIN_ROWS) p.rows = round_up(MIN_ROWS, p.t->rows);
     p.down = (g->m + p.rows - 1) / p.rows;
-    if (needs_staging(g, p.low)) p.staged = round_up(p.block, 16) + 16;
+    /* Matrix registers load 16 rows at a time: those of a copy are neighbours. */
+    if (needs_staging(g, p.low) || p.t->enter) p.staged = round_up(p.block, 16) + 16;
     p.panels = p.cols * p.block;
     p.strip = p.t->rows * p.cols;
     p.staging = p.t->rows * p.staged;

@@ -25,5 +25,5 @@ TILE(6);
 
 static const msxk_tile_fn tiles[] = {0, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
 
-const msxk_tiles msxk_tiles_avx2 = {TILE_ROWS, 2 * VEC_FLOATS, tiles};
+const msxk_tiles msxk_tiles_avx2 = {TILE_ROWS, 2 * VEC_FLOATS, tiles, NULL, NULL};
 #endif

@@ -35,5 +35,5 @@ static const msxk_tile_fn tiles[] = {0,       tile_1,  tile_2,  tile_3,  tile_4,
                                      tile_5,  tile_6,  tile_7,  tile_8,  tile_9,
                                      tile_10, tile_11, tile_12, tile_13, tile_14};
 
-const msxk_tiles msxk_tiles_avx512bf16 = {TILE_ROWS, 2 * VEC_FLOATS, tiles};
+const msxk_tiles msxk_tiles_avx512bf16 = {TILE_ROWS, 2 * VEC_FLOATS, tiles, NULL, NULL};
 #endif

@@ -20,4 +20,4 @@ TILE(4);
 
 static const msxk_tile_fn tiles[] = {0, tile_1, tile_2, tile_3, tile_4};
 
-const msxk_tiles msxk_tiles_plain = {TILE_ROWS, 2 * VEC_FLOATS, tiles};
+const msxk_tiles msxk_tiles_plain = {TILE_ROWS, 2 * VEC_FLOATS, tiles, NULL, NULL};

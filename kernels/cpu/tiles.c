@@ -19,6 +19,9 @@ const msxk_tiles *msxk_cpu_low_tiles(int path) {
 #if MSXK_HAVE_X86
     if (path == MSXK_AVX512BF16) return &msxk_tiles_avx512bf16;
 #endif
+#if MSXK_HAVE_AMX
+    if (path == MSXK_AMX) return &msxk_tiles_amx;
+#endif
     (void)path;
     return NULL;
 }
@@ -97,7 +100,9 @@ void msxk_multiply(const msxk_tiles *t, int64_t m, int64_t n, int64_t k, const m
     for (int64_t s = 0; s < strips; s++) {
         int64_t row = m * s / strips, rows = m * (s + 1) / strips - row;
         msxk_tile_fn tile = t->fn[rows];
+        msxk_tiles_enter(t, (int)rows);
         for (int64_t col = 0; col < n; col += t->cols)
             tile(k, a + row * lda, lda, panels + col * k, c + row * ldc + col, ldc, accumulate);
+        msxk_tiles_leave(t);
     }
 }

@@ -20,12 +20,14 @@ typedef float __attribute__((may_alias)) msxk_word;
 typedef void (*msxk_tile_fn)(int64_t k, const msxk_word *a, int64_t lda, const msxk_word *b,
                              float *c, int64_t ldc, int accumulate);
 
-#define MSXK_MOST_ROWS 14
+#define MSXK_MOST_ROWS 32
 #define MSXK_MOST_COLS 32
 
 typedef struct msxk_tiles {
     int rows, cols;         /* of the largest tile */
     const msxk_tile_fn *fn; /* fn[r] for r = 1 .. rows */
+    /* Around calls of tiles of one height, on the same thread; NULL where nothing is to be set up. */
+    void (*enter)(int rows), (*leave)(void);
 } msxk_tiles;
 
 /* Tiles of float32, and of bfloat16 (NULL where the path has none). */
@@ -36,6 +38,16 @@ extern const msxk_tiles msxk_tiles_plain;
 #if MSXK_HAVE_X86
 extern const msxk_tiles msxk_tiles_avx2, msxk_tiles_avx512, msxk_tiles_avx512bf16;
 #endif
+#if MSXK_HAVE_AMX
+extern const msxk_tiles msxk_tiles_amx;
+#endif
+
+static inline void msxk_tiles_enter(const msxk_tiles *t, int rows) {
+    if (t->enter) t->enter(rows);
+}
+static inline void msxk_tiles_leave(const msxk_tiles *t) {
+    if (t->leave) t->leave();
+}
 
 /* ---- packing B -------------------------------------------------------------------------------- */
 

@@ -20,26 +20,35 @@ MSXK_INLINE float msxk_sum_lanes(const float lanes[MSXK_LANES]) {
     return (half[0] + half[2]) + (half[1] + half[3]);
 }
 
+/* a * b + c, in one instruction where `fused`, a constant: for variants of MSXK_FUSED_VARIANTS. */
+MSXK_INLINE float msxk_mul_add(int fused, float a, float b, float c) {
+    return fused ? __builtin_fmaf(a, b, c) : a * b + c;
+}
+
 /* e^x for x in [-87, 88], relative error below 1e-7; smaller x count as -87 (1.6e-38). NaN stays. */
-MSXK_INLINE float msxk_exp(float x) {
+MSXK_INLINE float msxk_exp_of(int fused, float x) {
     const float to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
     x = x < -87.0f ? -87.0f : x;
-    float shifted = x * 1.44269504f + to_integer;
+    float shifted = msxk_mul_add(fused, x, 1.44269504f, to_integer);
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     float n = shifted - to_integer;
-    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
+    float r = msxk_mul_add(fused, n, -0.693359375f, x); /* ln 2 in two parts */
+    r = msxk_mul_add(fused, n, 2.12194440e-4f, r);
     float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
+    p = msxk_mul_add(fused, p, r, 1.3981999507e-3f);
+    p = msxk_mul_add(fused, p, r, 8.3334519073e-3f);
+    p = msxk_mul_add(fused, p, r, 4.1665795894e-2f);
+    p = msxk_mul_add(fused, p, r, 1.6666665459e-1f);
+    p = msxk_mul_add(fused, p, r, 5.0000001201e-1f);
+    p = msxk_mul_add(fused, p, r * r, r) + 1.0f;
     bits = (bits - 0x4B400000u + 127u) << 23; /* 2^n */
     float scale;
     memcpy(&scale, &bits, sizeof scale);
     return p * scale;
+}
+MSXK_INLINE float msxk_exp(float x) {
+    return msxk_exp_of(0, x);
 }
 
 /* x * Phi(x), the exact GELU: error below 7e-8 plus half a unit in the last place of the result. With
