@@ -122,8 +122,9 @@ bench-merge: $(B)/bench/bench_merge $(B)/bench/bench_merge_files $(PROGRAM)
 #: make bench-model   encoder and decoder: our table, then in turns with PyTorch where it is installed
 .PHONY: bench-model
 bench-model: $(B)/bench/bench_model
-	@$<
+	@. tests/bench/blas_core.sh; $<
 	@echo && B=$(B) tests/bench/model_against_torch.sh || [ $$? = 77 ]
+	@echo && B=$(B) tests/bench/model_against_torch.sh --bf16 --cells encode:1,encode:4 || [ $$? = 77 ]
 
 #: make bench-workers  a search with one worker, then with two, in turns
 .PHONY: bench-workers

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Merging three files of the size of ViT-B into a file, against reading the inputs and writing the
- * output with `cat`; and the most memory it takes.
+ * output with `cat`: alone, and with what a merge does beside, which is to hash the inputs (by openssl, as many
+ * at a time as there are threads) and to wait for the disk; and the most memory it takes.
  *
  *   bench_merge_files [FOLDER [THREADS]]
  *
@@ -75,6 +76,16 @@ static bool cat(const bench *b, const char *then, cost *c) {
     return run((const char *const[]){"sh", "-c", text, NULL}, c);
 }
 
+/* The inputs hashed while they are read, the output on the disk. */
+static bool cat_and_hash(const bench *b, cost *c) {
+    char text[8 * PATH];
+    snprintf(text, sizeof text,
+             "printf '%%s\\n' '%s' '%s' '%s' | xargs -P %s -n 1 openssl dgst -sha256 && "
+             "cat '%s' > '%s' && sync '%s'",
+             b->paths[0], b->paths[1], b->paths[2], b->threads, b->paths[0], b->out, b->out);
+    return run((const char *const[]){"sh", "-c", text, NULL}, c);
+}
+
 static bool merge(const bench *b, const char *method, cost *c) {
     const char *const command[] = {b->program,   "merge",    "-q",         "--threads",
                                    b->threads,   "--method", method,       "--base",
@@ -90,31 +101,36 @@ static void print_cost(const char *what, const cost *c) {
 static int measure(const bench *b) {
     static const char *const methods[] = {"linear", "task_arithmetic", "ties", "slerp"};
     enum { METHODS = sizeof methods / sizeof *methods };
-    static cost plain, synced, merges[METHODS];
+    static cost plain, synced, hashed, merges[METHODS];
     if (!merge(b, methods[0], NULL)) return 0; /* brings the inputs into the page cache */
     for (int round = 0; round < ROUNDS; round++) {
         unlink(b->out);
         if (!cat(b, "test -s", &plain)) return 0;
         unlink(b->out);
         if (!cat(b, "sync", &synced)) return 0;
+        unlink(b->out);
+        if (!cat_and_hash(b, &hashed)) return 0;
         for (int i = 0; i < METHODS; i++) {
             unlink(b->out);
             if (!merge(b, methods[i], &merges[i])) return 0;
         }
     }
     unlink(b->out);
-    printf("%-32s %8s %8s %8s %12s %9s\n", "file to file", "s", "CPU s", "/ cat", "/ cat + sync",
-           "peak MB");
+    printf("%-32s %8s %8s %8s %12s %12s %9s\n", "file to file", "s", "CPU s", "/ cat",
+           "/ with sync", "/ with both", "peak MB");
     print_cost("cat 3 inputs, cat > output", &plain);
     printf("\n");
     print_cost("the same, and sync the output", &synced);
     printf("\n");
+    print_cost("the same, inputs hashed, too", &hashed);
+    printf("\n");
     for (int i = 0; i < METHODS; i++) {
         print_cost(methods[i], &merges[i]);
-        printf(" %8.2f %12.2f %9.1f\n", series_ratio(&merges[i].wall, &plain.wall),
-               series_ratio(&merges[i].wall, &synced.wall), 1e-6 * (double)merges[i].peak);
+        printf(" %8.2f %12.2f %12.2f %9.1f\n", series_ratio(&merges[i].wall, &plain.wall),
+               series_ratio(&merges[i].wall, &synced.wall),
+               series_ratio(&merges[i].wall, &hashed.wall), 1e-6 * (double)merges[i].peak);
     }
-    printf("%-32s %8s %8s %8s %12s %9.1f\n", "bound", "", "", "1.50", "",
+    printf("%-32s %8s %8s %8s %12s %12s %9.1f\n", "bound", "", "", "1.50", "", "",
            1e-6 * (double)(5 * TEST_VIT_B_LARGEST) + 64);
     return 1;
 }

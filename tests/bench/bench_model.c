@@ -3,7 +3,7 @@
  * Loading, encoding and decoding on the CPU, as a table: medians of several runs.
  *
  *     bench_model [--threads N] [--seconds S] [MODEL ...]
- *     bench_model [--threads N] --turns MODEL
+ *     bench_model [--threads N] [--bf16] --turns MODEL
  *     bench_model --write FILE
  *
  * Models are files; by default the demo's mini model and a ViT-B with computed weights, which is
@@ -251,7 +251,7 @@ static int take_turns(const options *o) {
     session s;
     char line[1024], path[1000];
     int n;
-    session_open(&s, o->models[0], o->threads, MSX_PRECISION_FP32);
+    session_open(&s, o->models[0], o->threads, o->precision);
     printf("%.4f\n", s.load_ms);
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
@@ -301,7 +301,7 @@ static void run_apart(void (*run)(const options *, const char *), const options 
 
 static int usage(void) {
     fprintf(stderr, "usage: bench_model [--threads N] [--seconds S] [MODEL ...]\n"
-                    "       bench_model [--threads N] --turns MODEL\n"
+                    "       bench_model [--threads N] [--bf16] --turns MODEL\n"
                     "       bench_model --write FILE\n");
     return 2;
 }
@@ -317,6 +317,8 @@ static bool parse(options *o, int argc, char **argv) {
             o->write = argv[++i];
         else if (!strcmp(argv[i], "--turns"))
             o->turns = true;
+        else if (!strcmp(argv[i], "--bf16"))
+            o->precision = MSX_PRECISION_BF16;
         else if (argv[i][0] != '-' && o->n_models < MOST_MODELS)
             o->models[o->n_models++] = argv[i];
         else

@@ -10,6 +10,7 @@ if ! "$python" -c 'import torch, numpy' 2>/dev/null; then
     echo "model_against_torch: $python has no torch; make deps-oracles installs it"
     exit 77
 fi
+. tests/bench/blas_core.sh
 vit_b=build/bench/vit_b.safetensors
 [ -e $vit_b ] || "$B/bench/bench_model" --write $vit_b
 exec "$python" tests/bench/peers/model_against_torch.py "$@" "$B/bench/bench_model" \
