@@ -102,10 +102,10 @@ static int64_t part_of(const msx__climber *c, int g, int32_t family) {
     return ((int64_t)g * msx__kernel_families(&gp->kernel) + family) * gp->n;
 }
 
-static void fill_family(const msx__gp *g, int32_t family, const double *place, double *factor,
-                        double *term) {
-    for (int64_t i = 0; i < g->n; i++)
-        msx__kernel_family(&g->kernel, family, g->x + i * g->d, place, &factor[i], &term[i]);
+static void fill_family(msx__climber *c, const msx__gp *g, int32_t family, const double *place,
+                        double *factor, double *term) {
+    const msx__kernel_rows rows = msx__gp_rows(g);
+    msx__kernel_family_rows(&g->kernel, family, &rows, place, factor, term, c->back);
 }
 
 /* Means and variances of process g from the families' parts; those of family `tried` (-1: none) come from
@@ -139,7 +139,7 @@ static double refresh(msx__climber *c, bool derivatives) {
     for (int g = 0; g < c->belief->n_gps; g++) {
         const msx__gp *gp = &c->belief->gps[g];
         for (int32_t f = 0; f < msx__kernel_families(&gp->kernel); f++)
-            fill_family(gp, f, c->e, c->factor + part_of(c, g, f), c->term + part_of(c, g, f));
+            fill_family(c, gp, f, c->e, c->factor + part_of(c, g, f), c->term + part_of(c, g, f));
         combine(c, g, -1);
     }
     return msx__utility_value(c->utility, c->means, c->variances, derivatives ? c->d_means : NULL,
@@ -239,7 +239,7 @@ static double look(msx__climber *c, int64_t i, double value, int64_t donor) {
     for (int g = 0; g < c->belief->n_gps; g++) {
         const msx__gp *gp = &c->belief->gps[g];
         int32_t family = gp->kernel.family_of[i];
-        fill_family(gp, family, c->try_e, c->new_factor + g * gp->n, c->new_term + g * gp->n);
+        fill_family(c, gp, family, c->try_e, c->new_factor + g * gp->n, c->new_term + g * gp->n);
         combine(c, g, family);
     }
     return msx__utility_value(c->utility, c->means, c->variances, NULL, NULL);

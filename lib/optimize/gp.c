@@ -33,10 +33,12 @@ msx_status msx__gp_init(msx__gp *g, const msx_space *space) {
 
 static void forget_data(msx__gp *g) {
     msx__free(g->ctx, g->x);
+    msx__free(g->ctx, g->columns);
+    msx__free(g->ctx, g->room);
     msx__free(g->ctx, g->inverse);
     msx__free(g->ctx, g->alpha);
     msx__free(g->ctx, g->factor);
-    g->x = g->inverse = g->alpha = g->factor = NULL;
+    g->x = g->columns = g->room = g->inverse = g->alpha = g->factor = NULL;
     g->n = 0;
 }
 
@@ -51,29 +53,28 @@ void msx__gp_free(msx__gp *g) {
 
 typedef struct lesson {
     msx__gp *gp;
-    const double *x, *y;
+    const double *x, *y, *columns;
     int64_t n;
     int m;
     double *l;       /* (n, n) covariance, its factor, the inverse of that */
     double *inverse; /* (n, n) inverse covariance, then the weights of its derivatives */
     double *alpha;   /* (m, n) */
-    double *row;     /* (n) */
+    double *row;     /* (4 n) */
     double *factors; /* (n (n - 1) / 2, families) */
     double prior;    /* minus its logarithm, at the last evaluation */
 } lesson;
 
 /* The factored inverse covariance of n rows into l; false when it is not positive definite. `factors`: those
- * of the families for each pair of rows, NULL when they are not wanted. */
-static bool factorise(const msx__gp *g, const double *x, int64_t n, double *l, double *factors,
-                      double *row, double *log_determinant) {
-    const int64_t d = g->d;
+ * of the families for each pair of rows, NULL when they are not wanted. `row`: room for 4 n values. */
+static bool factorise(const msx__gp *g, const double *x, const double *columns, int64_t n,
+                      double *l, double *factors, double *row, double *log_determinant) {
     const int32_t families = msx__kernel_families(&g->kernel);
+    msx__kernel_rows rows = {.stride = n, .x = x, .columns = columns};
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t j = 0; j < i; j++) {
-            double *kept = factors ? factors + (i * (i - 1) / 2 + j) * families : NULL;
-            l[i * n + j] =
-                MSX__GP_CONSTANT + msx__kernel_factors(&g->kernel, x + i * d, x + j * d, kept);
-        }
+        double *kept = factors ? factors + i * (i - 1) / 2 * families : NULL;
+        rows.n = i;
+        msx__kernel_values(&g->kernel, &rows, x + i * g->d, l + i * n, kept, row);
+        for (int64_t j = 0; j < i; j++) l[i * n + j] += MSX__GP_CONSTANT;
         l[i * n + i] = MSX__GP_CONSTANT + 1 + g->noise;
     }
     if (!msx__cholesky(l, n)) return false;
@@ -101,7 +102,7 @@ static double improbability(void *payload, const double *theta, double *gradient
     double determinant;
     msx__kernel_set(k, theta);
     g->noise = exp(theta[last]);
-    if (!factorise(g, s->x, n, s->l, s->factors, s->row, &determinant)) return INFINITY;
+    if (!factorise(g, s->x, s->columns, n, s->l, s->factors, s->row, &determinant)) return INFINITY;
     msx__gram_of_lower(s->l, n, s->inverse);
     double value = 0.5 * s->m * determinant;
     for (int64_t i = 0; i < n * n; i++) s->inverse[i] *= -s->m;
@@ -142,14 +143,17 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
     s.l = msx__alloc(ctx, rows * rows, sizeof *s.l);
     s.inverse = msx__alloc(ctx, rows * rows, sizeof *s.inverse);
     s.alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *s.alpha);
-    s.row = msx__alloc(ctx, rows, sizeof *s.row);
+    s.row = msx__alloc(ctx, 4 * rows, sizeof *s.row);
+    double *columns = msx__alloc(ctx, rows * (size_t)g->d, sizeof *columns);
+    s.columns = columns;
     const size_t families = (size_t)msx__kernel_families(&g->kernel);
     s.factors = msx__alloc(ctx, rows * (rows - 1) / 2 * families, sizeof *s.factors);
     double *theta = msx__alloc(ctx, (size_t)variables * 3, sizeof *theta);
     msx_status status =
-        s.l && s.inverse && s.alpha && s.row && s.factors && theta ? MSX_OK : MSX_E_NOMEM;
+        s.l && s.inverse && s.alpha && s.row && columns && s.factors && theta ? MSX_OK : MSX_E_NOMEM;
     if (status == MSX_OK) {
         double *lower = theta + variables, *upper = lower + variables;
+        msx__kernel_columns(x, n, g->d, columns);
         for (int32_t i = 0; i + 1 < variables; i++) {
             theta[i] = g->kernel.theta[i];
             lower[i] = g->kernel.lower[i];
@@ -168,6 +172,7 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
     msx__free(ctx, s.inverse);
     msx__free(ctx, s.alpha);
     msx__free(ctx, s.row);
+    msx__free(ctx, columns);
     msx__free(ctx, s.factors);
     msx__free(ctx, theta);
     msx__minimiser_free(&minimiser);
@@ -181,33 +186,38 @@ msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64
     const size_t rows = (size_t)n;
     forget_data(g);
     g->x = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->x);
+    g->columns = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->columns);
+    g->room = msx__alloc(ctx, 4 * rows, sizeof *g->room);
     g->inverse = msx__alloc(ctx, rows * rows, sizeof *g->inverse);
     g->alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *g->alpha);
     g->factor = msx__alloc(ctx, (size_t)m, sizeof *g->factor);
-    double *row = msx__alloc(ctx, rows, sizeof *row), determinant;
-    msx_status status = g->x && g->inverse && g->alpha && g->factor && row ? MSX_OK : MSX_E_NOMEM;
+    double determinant;
+    msx_status status = g->x && g->columns && g->room && g->inverse && g->alpha && g->factor
+                            ? MSX_OK
+                            : MSX_E_NOMEM;
     if (status == MSX_OK) {
         g->n = n;
         g->m = m;
         memcpy(g->x, x, rows * (size_t)g->d * sizeof *x);
+        msx__kernel_columns(x, n, g->d, g->columns);
         /* Rows that all but coincide: more noise until it can be factored. */
         const double noise = g->noise;
-        while (!factorise(g, x, n, g->inverse, NULL, row, &determinant)) g->noise *= 10;
+        while (!factorise(g, g->x, g->columns, n, g->inverse, NULL, g->room, &determinant)) g->noise *= 10;
         g->noise = noise;
         for (int t = 0; t < m; t++) {
-            double fit = solve(g->inverse, n, y + t * n, g->alpha + t * n, row);
+            double fit = solve(g->inverse, n, y + t * n, g->alpha + t * n, g->room);
             g->factor[t] = (RATE + 0.5 * fit) / (SHAPE + 0.5 * (double)n);
         }
     } else {
         forget_data(g);
     }
-    msx__free(ctx, row);
     return status;
 }
 
 void msx__gp_covariances(const msx__gp *g, const double *place, double *k) {
-    for (int64_t i = 0; i < g->n; i++)
-        k[i] = MSX__GP_CONSTANT + msx__kernel_value(&g->kernel, g->x + i * g->d, place);
+    const msx__kernel_rows rows = msx__gp_rows(g);
+    msx__kernel_values(&g->kernel, &rows, place, k, NULL, g->room);
+    for (int64_t i = 0; i < g->n; i++) k[i] += MSX__GP_CONSTANT;
 }
 
 void msx__gp_posterior(const msx__gp *g, const double *k, double *means, double *variance,

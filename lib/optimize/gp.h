@@ -21,6 +21,8 @@ typedef struct msx__gp {
     int64_t n, d;
     int m;           /* targets */
     double *x;       /* (n, d) places, as kernel.h has them */
+    double *columns; /* (d, n) the same */
+    double *room;    /* (4 n) */
     double *inverse; /* (n, n) lower: inverse of the Cholesky factor of the covariance */
     double *alpha;   /* (m, n) covariance^-1 targets */
     double *factor;  /* (m) variance of each target's process */
@@ -40,6 +42,10 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
 
 /* Take over data; the parameters stay. @return MSX_E_NOMEM. */
 msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64_t n, int m);
+
+static inline msx__kernel_rows msx__gp_rows(const msx__gp *g) {
+    return (msx__kernel_rows){.n = g->n, .stride = g->n, .x = g->x, .columns = g->columns};
+}
 
 /* Covariances of a place with the rows, into k (n). */
 void msx__gp_covariances(const msx__gp *g, const double *place, double *k);

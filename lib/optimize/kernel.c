@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Values and derivatives of the covariance; kernel_space.c lays the space out. */
+/* Values and derivatives of the covariance of two places; kernel_space.c lays the space out, kernel_rows.c
+ * compares a place with many. */
 #include "optimize/kernel.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@ typedef struct target {
     bool places;
 } target;
 
-static double matern(double square) {
+double msx__kernel_matern(double square) {
     double r = SQRT5 * sqrt(square);
     return (1 + r + r * r / 3) * exp(-r);
 }
@@ -59,15 +60,14 @@ static void derive_block(const msx__kernel *k, const msx__kernel_block *block, i
 
 /* ---- choices and what hangs on them --------------------------------------------------------------- */
 
-static double choice_value(const msx__kernel *k, int32_t choice, const double *a, const double *b);
-
 static double below_value(const msx__kernel *k, const msx__kernel_below *e, const double *a,
                           const double *b) {
-    return e->block >= 0 ? matern(square_of(k, &k->blocks[e->block], a, b))
-                         : choice_value(k, e->choice, a, b);
+    return e->block >= 0 ? msx__kernel_matern(square_of(k, &k->blocks[e->block], a, b))
+                         : msx__kernel_choice_value(k, e->choice, a, b);
 }
 
-static double choice_value(const msx__kernel *k, int32_t choice, const double *a, const double *b) {
+double msx__kernel_choice_value(const msx__kernel *k, int32_t choice, const double *a,
+                                const double *b) {
     const msx__kernel_choice *c = &k->choices[choice];
     double rho = k->inverse[c->rho], value = a[c->parameter], product = 1;
     if (value != b[c->parameter]) return rho;
@@ -89,7 +89,7 @@ static void derive_choice(const msx__kernel *k, int32_t choice, const double *a,
         const msx__kernel_below *e = &k->below[i];
         double others = weight * (1 - rho) * product;
         if (e->choice >= 0) {
-            double own = choice_value(k, e->choice, a, b);
+            double own = msx__kernel_choice_value(k, e->choice, a, b);
             derive_choice(k, e->choice, a, b, own, others / own, t);
             continue;
         }
@@ -109,13 +109,13 @@ static double one_number(const msx__kernel *k, int32_t i, const double *a, const
 void msx__kernel_family(const msx__kernel *k, int32_t family, const double *a, const double *b,
                         double *factor, double *term) {
     if (family < k->n_families) {
-        *factor = *term = choice_value(k, k->families[family], a, b);
+        *factor = *term = msx__kernel_choice_value(k, k->families[family], a, b);
         return;
     }
     double sum = 0;
-    *factor = matern(square_of(k, &k->blocks[0], a, b));
+    *factor = msx__kernel_matern(square_of(k, &k->blocks[0], a, b));
     for (int32_t i = 0; k->share > 0 && i < k->blocks[0].count; i++)
-        sum += matern(one_number(k, i, a, b));
+        sum += msx__kernel_matern(one_number(k, i, a, b));
     *term = sum;
 }
 

@@ -75,6 +75,26 @@ static inline int32_t msx__kernel_families(const msx__kernel *k) {
 /* Of one family: its factor of the product, and its part of the sum of terms. */
 void msx__kernel_family(const msx__kernel *k, int32_t family, const double *a, const double *b,
                         double *factor, double *term);
+
+/* Rows that places are compared with, by rows and by columns. */
+typedef struct msx__kernel_rows {
+    int64_t n, stride;     /* rows; distance of columns */
+    const double *x;       /* (n, d) */
+    const double *columns; /* (d, stride) */
+} msx__kernel_rows;
+
+/* The same bits for every row against b, at a fraction of the time: factor and term (n); `room`: n more. */
+void msx__kernel_family_rows(const msx__kernel *k, int32_t family, const msx__kernel_rows *rows,
+                             const double *b, double *factor, double *term, double *room);
+/* Values of all rows against b, into value (n); those of the families into factors[i * families + f], unless
+ * NULL. `room`: 4 n values. */
+void msx__kernel_values(const msx__kernel *k, const msx__kernel_rows *rows, const double *b,
+                        double *value, double *factors, double *room);
+/* columns (d, n) of x (n, d) */
+void msx__kernel_columns(const double *x, int64_t n, int64_t d, double *columns);
+double msx__kernel_matern(double square);
+double msx__kernel_choice_value(const msx__kernel *k, int32_t choice, const double *a,
+                                const double *b);
 double msx__kernel_value(const msx__kernel *k, const double *a, const double *b);
 /* The same, leaving the factor of each family in `factors`, unless NULL. */
 double msx__kernel_factors(const msx__kernel *k, const double *a, const double *b, double *factors);
