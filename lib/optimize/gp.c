@@ -149,8 +149,9 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
     const size_t families = (size_t)msx__kernel_families(&g->kernel);
     s.factors = msx__alloc(ctx, rows * (rows - 1) / 2 * families, sizeof *s.factors);
     double *theta = msx__alloc(ctx, (size_t)variables * 3, sizeof *theta);
-    msx_status status =
-        s.l && s.inverse && s.alpha && s.row && columns && s.factors && theta ? MSX_OK : MSX_E_NOMEM;
+    msx_status status = s.l && s.inverse && s.alpha && s.row && columns && s.factors && theta
+                            ? MSX_OK
+                            : MSX_E_NOMEM;
     if (status == MSX_OK) {
         double *lower = theta + variables, *upper = lower + variables;
         msx__kernel_columns(x, n, g->d, columns);
@@ -192,9 +193,8 @@ msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64
     g->alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *g->alpha);
     g->factor = msx__alloc(ctx, (size_t)m, sizeof *g->factor);
     double determinant;
-    msx_status status = g->x && g->columns && g->room && g->inverse && g->alpha && g->factor
-                            ? MSX_OK
-                            : MSX_E_NOMEM;
+    msx_status status =
+        g->x && g->columns && g->room && g->inverse && g->alpha && g->factor ? MSX_OK : MSX_E_NOMEM;
     if (status == MSX_OK) {
         g->n = n;
         g->m = m;
@@ -202,7 +202,8 @@ msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64
         msx__kernel_columns(x, n, g->d, g->columns);
         /* Rows that all but coincide: more noise until it can be factored. */
         const double noise = g->noise;
-        while (!factorise(g, g->x, g->columns, n, g->inverse, NULL, g->room, &determinant)) g->noise *= 10;
+        while (!factorise(g, g->x, g->columns, n, g->inverse, NULL, g->room, &determinant))
+            g->noise *= 10;
         g->noise = noise;
         for (int t = 0; t < m; t++) {
             double fit = solve(g->inverse, n, y + t * n, g->alpha + t * n, g->room);
