@@ -106,8 +106,9 @@ static double one_number(const msx__kernel *k, int32_t i, const double *a, const
     return (a[d] - b[d]) * (a[d] - b[d]) * k->inverse[k->lengths[i]];
 }
 
-void msx__kernel_family(const msx__kernel *k, int32_t family, const double *a, const double *b,
-                        double *factor, double *term) {
+/* A family's factor of the product, and its part of the sum of terms. */
+static void family_value(const msx__kernel *k, int32_t family, const double *a, const double *b,
+                         double *factor, double *term) {
     if (family < k->n_families) {
         *factor = *term = msx__kernel_choice_value(k, k->families[family], a, b);
         return;
@@ -124,7 +125,7 @@ double msx__kernel_factors(const msx__kernel *k, const double *a, const double *
     double product = 1, sum = 0;
     for (int32_t f = 0; f < msx__kernel_families(k); f++) {
         double factor, term;
-        msx__kernel_family(k, f, a, b, &factor, &term);
+        family_value(k, f, a, b, &factor, &term);
         if (factors) factors[f] = factor;
         product *= factor;
         sum += term;

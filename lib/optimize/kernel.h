@@ -72,29 +72,6 @@ static inline int32_t msx__kernel_families(const msx__kernel *k) {
     return k->n_families + k->numbers;
 }
 
-/* Of one family: its factor of the product, and its part of the sum of terms. */
-void msx__kernel_family(const msx__kernel *k, int32_t family, const double *a, const double *b,
-                        double *factor, double *term);
-
-/* Rows that places are compared with, by rows and by columns. */
-typedef struct msx__kernel_rows {
-    int64_t n, stride;     /* rows; distance of columns */
-    const double *x;       /* (n, d) */
-    const double *columns; /* (d, stride) */
-} msx__kernel_rows;
-
-/* The same bits for every row against b, at a fraction of the time: factor and term (n); `room`: n more. */
-void msx__kernel_family_rows(const msx__kernel *k, int32_t family, const msx__kernel_rows *rows,
-                             const double *b, double *factor, double *term, double *room);
-/* Values of all rows against b, into value (n); those of the families into factors[i * families + f], unless
- * NULL. `room`: 4 n values. */
-void msx__kernel_values(const msx__kernel *k, const msx__kernel_rows *rows, const double *b,
-                        double *value, double *factors, double *room);
-/* columns (d, n) of x (n, d) */
-void msx__kernel_columns(const double *x, int64_t n, int64_t d, double *columns);
-double msx__kernel_matern(double square);
-double msx__kernel_choice_value(const msx__kernel *k, int32_t choice, const double *a,
-                                const double *b);
 double msx__kernel_value(const msx__kernel *k, const double *a, const double *b);
 /* The same, leaving the factor of each family in `factors`, unless NULL. */
 double msx__kernel_factors(const msx__kernel *k, const double *a, const double *b, double *factors);
@@ -106,5 +83,32 @@ void msx__kernel_learn(const msx__kernel *k, const double *a, const double *b, d
  * factors are factors[family * stride]. */
 void msx__kernel_slope(const msx__kernel *k, const double *a, const double *b, double weight,
                        const double *factors, int64_t stride, double *gradient);
+
+/* ---- many rows (kernel_rows.c) ------------------------------------------------------------------------ */
+
+/* Rows that places are compared with, by rows and by columns. */
+typedef struct msx__kernel_rows {
+    int64_t n, stride;     /* rows; distance of columns */
+    const double *x;       /* (n, d) */
+    const double *columns; /* (d, stride) */
+} msx__kernel_rows;
+
+/* columns (d, n) of x (n, d) */
+void msx__kernel_columns(const double *x, int64_t n, int64_t d, double *columns);
+
+/* Of one family, for every row against b: its factor of the product and its part of the sum of terms (n);
+ * `room`: n more. */
+void msx__kernel_family_rows(const msx__kernel *k, int32_t family, const msx__kernel_rows *rows,
+                             const double *b, double *factor, double *term, double *room);
+/* What msx__kernel_factors gives for every row, to the bit, in a fraction of the time: into value (n) and
+ * factors[i * families + f], unless NULL. `room`: 4 n values. */
+void msx__kernel_values(const msx__kernel *k, const msx__kernel_rows *rows, const double *b,
+                        double *value, double *factors, double *room);
+
+/* ---- parts that both are made of ---------------------------------------------------------------------- */
+
+double msx__kernel_matern(double square);
+double msx__kernel_choice_value(const msx__kernel *k, int32_t choice, const double *a,
+                                const double *b);
 
 #endif

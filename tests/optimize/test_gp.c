@@ -167,6 +167,37 @@ START_TEST(covariances_are_symmetric_and_positive) {
 }
 END_TEST
 
+START_TEST(rows_have_the_bits_of_each_pair) {
+    msx_ctx *ctx = test_ctx();
+    sample s = draw(ctx, spaces[_i]);
+    msx__kernel k;
+    test_ok(ctx, msx__kernel_init(&k, s.space));
+    double columns[ROWS * MAX_D], values[ROWS], room[4 * ROWS], alone[MAX_D];
+    double *factors = malloc((size_t)(ROWS * s.d) * sizeof *factors);
+    msx__kernel_columns(s.e, ROWS, s.d, columns);
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        shake(&k, seed);
+        const int32_t families = msx__kernel_families(&k);
+        for (int64_t n = 0; n <= ROWS; n += ROWS / 2) {
+            const msx__kernel_rows rows = {n, ROWS, s.e, columns};
+            for (int j = 0; j < ROWS; j++) {
+                msx__kernel_values(&k, &rows, s.e + j * s.d, values, factors, room);
+                for (int64_t i = 0; i < n; i++) {
+                    double one = msx__kernel_factors(&k, s.e + i * s.d, s.e + j * s.d, alone);
+                    ck_assert_mem_eq(&values[i], &one, sizeof one);
+                    ck_assert_mem_eq(factors + i * families, alone,
+                                     (size_t)families * sizeof *alone);
+                }
+            }
+        }
+    }
+    free(factors);
+    msx__kernel_free(&k);
+    forget(&s);
+    msx_ctx_free(ctx);
+}
+END_TEST
+
 /* Two configurations that differ in a choice are as alike whatever the numbers below it are. */
 START_TEST(numbers_that_only_one_has_are_not_compared) {
     msx_ctx *ctx = test_ctx();
@@ -337,6 +368,7 @@ int main(void) {
     tcase_add_test(t, factors_and_inverses_are_right);
     tcase_add_test(t, valleys_are_followed_inside_a_box);
     tcase_add_loop_test(t, covariances_are_symmetric_and_positive, 0, SPACES);
+    tcase_add_loop_test(t, rows_have_the_bits_of_each_pair, 0, SPACES);
     tcase_add_test(t, numbers_that_only_one_has_are_not_compared);
     tcase_add_loop_test(t, derivatives_are_those_of_the_value, 0, SPACES);
     tcase_add_test(t, predictions_are_the_textbooks);
