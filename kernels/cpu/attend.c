@@ -17,6 +17,7 @@
 #define TILE_KEYS 256              /* a multiple of every panel's columns and of 2 */
 #define LD_SCORES (TILE_KEYS + 16) /* no multiple of what the cache's sets repeat after */
 #define LD_LOW    (LD_SCORES / 2)
+#define LOG2_E    1.44269504f
 
 static int64_t padded_dim(const msxk_cpu_head *h) {
     return (h->dim + h->t->cols - 1) / h->t->cols * h->t->cols;
@@ -48,7 +49,8 @@ void msxk_cpu_head_pack(msxk_cpu_head *h, float *panels, const void *k, int64_t 
 }
 
 int64_t msxk_cpu_attend_floats(const msxk_cpu_head *h) {
-    return MSXK_MOST_ROWS * (LD_SCORES + LD_LOW) + MSXK_CPU_QUERIES * (padded_dim(h) + 2);
+    return MSXK_MOST_ROWS * (LD_SCORES + LD_LOW) +
+           MSXK_CPU_QUERIES * (padded_dim(h) + MSXK_LANES + 1);
 }
 
 /* The bias of queries [row, row + rows) and keys [first, first + n). Rows of the key grid are written in
@@ -73,55 +75,64 @@ MSXK_VARIANTS(void, begin,
                int64_t n),
               (scores, q, row, rows, first, n));
 
-/* More lanes than a compiler unrolls: what it unrolls before vectorising stays scalar. */
-#define MAX_LANES (4 * MSXK_LANES)
-
-MSXK_INLINE float row_max(const float *x, int64_t n) {
-    float lanes[MAX_LANES];
-    for (int l = 0; l < MAX_LANES; l++) lanes[l] = -INFINITY;
-    int64_t i = 0;
-    for (; i + MAX_LANES <= n; i += MAX_LANES)
-        for (int l = 0; l < MAX_LANES; l++) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-    for (int l = 0; i < n; i++, l++) lanes[l] = x[i] > lanes[l] ? x[i] : lanes[l];
-    for (int half = MAX_LANES / 2; half >= MSXK_LANES; half /= 2)
-        for (int l = 0; l < half; l++)
-            lanes[l] = lanes[l + half] > lanes[l] ? lanes[l + half] : lanes[l];
-    float m = lanes[0];
-    for (int l = 1; l < MSXK_LANES; l++) m = lanes[l] > m ? lanes[l] : m;
-    return m;
+MSXK_INLINE float greater(float a, float b) {
+    return a > b ? a : b;
 }
 
-/* x = e^(scale * x - max); returns the sum */
-MSXK_INLINE float row_exp(int fused, float *x, int64_t n, float scale, float max) {
-    float lanes[MSXK_LANES] = {0};
+/* Four vectors at a time: maxima that follow from each other wait for each other. */
+MSXK_INLINE float row_max(const float *x, int64_t n) {
+    enum { L = MSXK_LANES };
+    float lanes[L];
+    for (int l = 0; l < L; l++) lanes[l] = -INFINITY;
     int64_t i = 0;
+    for (; i + 4 * L <= n; i += 4 * L)
+        for (int l = 0; l < L; l++) {
+            const float *at = x + i + l;
+            lanes[l] =
+                greater(greater(greater(at[0], at[L]), greater(at[2 * L], at[3 * L])), lanes[l]);
+        }
+    for (; i + L <= n; i += L)
+        for (int l = 0; l < L; l++) lanes[l] = greater(x[i + l], lanes[l]);
+    for (int l = 0; i < n; i++, l++) lanes[l] = greater(x[i], lanes[l]);
+    return msxk_max_lanes(lanes);
+}
+
+/* x = 2^(scale * x - max), added to the lanes of `sum` */
+MSXK_INLINE void row_exp(int fused, float *x, int64_t n, float scale, float max, float *sum) {
+    float lanes[MSXK_LANES];
+    int64_t i = 0;
+    for (int l = 0; l < MSXK_LANES; l++) lanes[l] = sum[l];
     for (; i + MSXK_LANES <= n; i += MSXK_LANES)
         for (int l = 0; l < MSXK_LANES; l++) {
-            x[i + l] = msxk_exp_of(fused, msxk_mul_add(fused, x[i + l], scale, -max));
+            x[i + l] = msxk_exp2_of(fused, msxk_mul_add(fused, x[i + l], scale, -max));
             lanes[l] += x[i + l];
         }
     for (int l = 0; i < n; i++, l++) {
-        x[i] = msxk_exp_of(fused, msxk_mul_add(fused, x[i], scale, -max));
+        x[i] = msxk_exp2_of(fused, msxk_mul_add(fused, x[i], scale, -max));
         lanes[l] += x[i];
     }
-    return msxk_sum_lanes(lanes);
+    for (int l = 0; l < MSXK_LANES; l++) sum[l] = lanes[l];
 }
 
-/* Scores (rows, n) become weights; the rows' maxima and sums and what was accumulated so far (rows, dim)
- * are brought up to date. */
+/* Scores (rows, n) become weights; the rows' maxima, the lanes of their sums and what was accumulated so far
+ * (rows, dim) are brought up to date. `scale` and the maxima are of powers of 2. */
 MSXK_INLINE void soften(int fused, float *scores, int64_t rows, int64_t n, float scale, int started,
                         float *acc, int64_t ld, int64_t dim, float *max, float *sum) {
-    for (int64_t r = 0; r < rows; r++, scores += LD_SCORES, acc += ld) {
-        float most = row_max(scores, n) * scale;
+    float shrink[MSXK_MOST_ROWS];
+    for (int64_t r = 0; r < rows; r++) {
+        float most = row_max(scores + r * LD_SCORES, n) * scale;
         if (started && max[r] > most) most = max[r];
-        float total = row_exp(fused, scores, n, scale, most);
-        if (started) {
-            float shrink = msxk_exp(max[r] - most);
-            total += sum[r] * shrink;
-            for (int64_t c = 0; c < dim; c++) acc[c] *= shrink;
-        }
+        shrink[r] = started ? msxk_exp2_of(fused, max[r] - most) : 0.0f;
         max[r] = most;
-        sum[r] = total;
+    }
+    for (int64_t r = 0; r < rows; r++, sum += MSXK_LANES, acc += ld) {
+        if (!started)
+            for (int l = 0; l < MSXK_LANES; l++) sum[l] = 0;
+        else if (shrink[r] != 1.0f) {
+            for (int l = 0; l < MSXK_LANES; l++) sum[l] *= shrink[r];
+            for (int64_t c = 0; c < dim; c++) acc[c] *= shrink[r];
+        }
+        row_exp(fused, scores + r * LD_SCORES, n, scale, max[r], sum);
     }
 }
 MSXK_FUSED_VARIANTS(void, soften,
@@ -153,8 +164,8 @@ static void run_strip(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cp
     for (int64_t key = 0; key < n; key += cols)
         tile(channels, q->q + row * q->ldq, q->ldq, h->k + (first + key) * channels, scores + key,
              LD_SCORES, q->side != 0);
-    soften_on[dev->path](scores, rows, n, q->scale, first > 0, acc, ld, h->dim, max + row,
-                         sum + row);
+    soften_on[dev->path](scores, rows, n, q->scale * LOG2_E, first > 0, acc, ld, h->dim, max + row,
+                         sum + row * MSXK_LANES);
     if (h->low) pair_up(dev, pairs, scores, rows, n);
     for (int64_t c = 0; c < h->dim; c += cols)
         tile(words, h->low ? pairs : scores, h->low ? LD_LOW : LD_SCORES,
@@ -166,7 +177,7 @@ void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cpu
                      float *scratch) {
     int64_t ld = padded_dim(h), strips = (q->n + h->t->rows - 1) / h->t->rows;
     float *scores = scratch, *acc = scores + MSXK_MOST_ROWS * (LD_SCORES + LD_LOW);
-    float *max = acc + MSXK_CPU_QUERIES * ld, *sum = max + MSXK_CPU_QUERIES;
+    float *sum = acc + MSXK_CPU_QUERIES * ld, *max = sum + MSXK_CPU_QUERIES * MSXK_LANES;
     for (int64_t first = 0; first < h->keys; first += TILE_KEYS)
         for (int64_t s = 0; s < strips; s++) {
             int64_t row = q->n * s / strips, rows = q->n * (s + 1) / strips - row;
@@ -174,7 +185,7 @@ void msxk_cpu_attend(const msx_kdev *dev, const msxk_cpu_head *h, const msxk_cpu
                       acc, max, sum);
         }
     for (int64_t r = 0; r < q->n; r++) {
-        float inverse = 1.0f / sum[r], *row = acc + r * ld;
+        float inverse = 1.0f / msxk_sum_lanes(sum + r * MSXK_LANES), *row = acc + r * ld;
         for (int64_t c = 0; c < h->dim; c++) row[c] *= inverse;
         if (h->low)
             msxk_cpu_round(dev, (msxk_low *)(void *)q->out + r * q->ldo, row, h->dim);

@@ -32,14 +32,14 @@ static int64_t chunk_rows(int64_t m, int64_t cols, int64_t k) {
     return ((m + chunks - 1) / chunks + 15) / 16 * 16;
 }
 
-MSXK_INLINE void finish(float *x, int64_t ld, int64_t rows, int64_t cols, const float *bias,
-                        int act, const float *residual, int64_t ldr) {
+MSXK_INLINE void finish(int fused, float *x, int64_t ld, int64_t rows, int64_t cols,
+                        const float *bias, int act, const float *residual, int64_t ldr) {
     for (int64_t r = 0; r < rows; r++) {
         float *row = x + r * ld;
         if (bias)
             for (int64_t c = 0; c < cols; c++) row[c] += bias[c];
         if (act == MSXK_ACT_GELU)
-            for (int64_t c = 0; c < cols; c++) row[c] = msxk_gelu(row[c]);
+            for (int64_t c = 0; c < cols; c++) row[c] = msxk_gelu_of(fused, row[c]);
         if (act == MSXK_ACT_RELU)
             for (int64_t c = 0; c < cols; c++) row[c] = row[c] < 0.0f ? 0.0f : row[c];
         if (residual) {
@@ -48,10 +48,10 @@ MSXK_INLINE void finish(float *x, int64_t ld, int64_t rows, int64_t cols, const 
         }
     }
 }
-MSXK_VARIANTS(void, finish,
-              (float *x, int64_t ld, int64_t rows, int64_t cols, const float *bias, int act,
-               const float *residual, int64_t ldr),
-              (x, ld, rows, cols, bias, act, residual, ldr));
+MSXK_FUSED_VARIANTS(void, finish,
+                    (float *x, int64_t ld, int64_t rows, int64_t cols, const float *bias, int act,
+                     const float *residual, int64_t ldr),
+                    (x, ld, rows, cols, bias, act, residual, ldr));
 
 void msxk_cpu_epilogue(const msx_kdev *dev, float *x, int64_t ld, int64_t rows, int64_t cols,
                        const float *bias, int act, const float *residual, int64_t ldr) {

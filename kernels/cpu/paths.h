@@ -4,8 +4,8 @@
  * processor has when it is opened; tests walk through all of them.
  *
  * Elementwise loops are one piece of C compiled once per path. Contraction is off and sums have fixed
- * lanes, so there all paths give the same bits. Products (tiles.h) and what is between those of attention use
- * fused multiply-add where the path has it.
+ * lanes, so there all paths give the same bits. Products (tiles.h), GELU and what is between the products of
+ * attention use fused multiply-add where the path has it.
  */
 #ifndef MSX_KERNELS_CPU_PATHS_H
 #define MSX_KERNELS_CPU_PATHS_H

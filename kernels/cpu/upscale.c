@@ -40,13 +40,16 @@ static plan make_plan(const msx_kdev *dev, const msxk_masks *m) {
 /* ---- down columns ------------------------------------------------------------------------------- */
 
 /* x (rows, cols) = gelu(x + bias), one bias a row */
-MSXK_INLINE void bend_cols(float *restrict x, int64_t rows, int64_t cols, const float *bias) {
+MSXK_INLINE void bend_cols(int fused, float *restrict x, int64_t rows, int64_t cols,
+                           const float *bias) {
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < cols; c++) x[r * cols + c] = msxk_gelu(x[r * cols + c] + bias[r]);
+        for (int64_t c = 0; c < cols; c++)
+            x[r * cols + c] = msxk_gelu_of(fused, x[r * cols + c] + bias[r]);
 }
 
 /* x (rows, cols) = gelu(norm(x + bias)), the norm down columns; biased variance in two passes */
-MSXK_INLINE void norm_cols(float *restrict x, int64_t rows, int64_t cols, const msxk_masks *m) {
+MSXK_INLINE void norm_cols(int fused, float *restrict x, int64_t rows, int64_t cols,
+                           const msxk_masks *m) {
     float mean[MSXK_MOST_COLS] = {0}, factor[MSXK_MOST_COLS] = {0};
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) mean[c] += x[r * cols + c] += m->b1[r];
@@ -59,32 +62,32 @@ MSXK_INLINE void norm_cols(float *restrict x, int64_t rows, int64_t cols, const 
     for (int64_t c = 0; c < cols; c++) factor[c] = 1.0f / sqrtf(factor[c] / (float)rows + m->eps);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++)
-            x[r * cols + c] =
-                msxk_gelu((x[r * cols + c] - mean[c]) * factor[c] * m->norm_w[r] + m->norm_b[r]);
+            x[r * cols + c] = msxk_gelu_of(
+                fused, (x[r * cols + c] - mean[c]) * factor[c] * m->norm_w[r] + m->norm_b[r]);
 }
 
 /* As above; the number of columns is a constant on every path, so that rows of a panel are whole vectors. */
-MSXK_INLINE void bend(float *x, int64_t rows, int64_t cols, const float *bias) {
+MSXK_INLINE void bend(int fused, float *x, int64_t rows, int64_t cols, const float *bias) {
     if (cols == 32)
-        bend_cols(x, rows, 32, bias);
+        bend_cols(fused, x, rows, 32, bias);
     else if (cols == 16)
-        bend_cols(x, rows, 16, bias);
+        bend_cols(fused, x, rows, 16, bias);
     else
-        bend_cols(x, rows, cols, bias);
+        bend_cols(fused, x, rows, cols, bias);
 }
-MSXK_VARIANTS(void, bend, (float *x, int64_t rows, int64_t cols, const float *bias),
-              (x, rows, cols, bias));
+MSXK_FUSED_VARIANTS(void, bend, (float *x, int64_t rows, int64_t cols, const float *bias),
+                    (x, rows, cols, bias));
 
-MSXK_INLINE void norm(float *x, int64_t rows, int64_t cols, const msxk_masks *m) {
+MSXK_INLINE void norm(int fused, float *x, int64_t rows, int64_t cols, const msxk_masks *m) {
     if (cols == 32)
-        norm_cols(x, rows, 32, m);
+        norm_cols(fused, x, rows, 32, m);
     else if (cols == 16)
-        norm_cols(x, rows, 16, m);
+        norm_cols(fused, x, rows, 16, m);
     else
-        norm_cols(x, rows, cols, m);
+        norm_cols(fused, x, rows, cols, m);
 }
-MSXK_VARIANTS(void, norm, (float *x, int64_t rows, int64_t cols, const msxk_masks *m),
-              (x, rows, cols, m));
+MSXK_FUSED_VARIANTS(void, norm, (float *x, int64_t rows, int64_t cols, const msxk_masks *m),
+                    (x, rows, cols, m));
 
 /* ---- jobs --------------------------------------------------------------------------------------- */
 
