@@ -119,8 +119,9 @@ MSX_API msx_status msx_optimizer_enqueue(msx_optimizer *o, const double *x);
 
 /** Next configuration to evaluate; `trial` receives its number, from 0. Several may be asked before
  *  any is told; the driver then believes of the running ones what it predicts for them, so that it
- *  proposes something else. @return MSX_OK, MSX_DONE_EXHAUSTED (nothing new can be proposed),
- *  MSX_DONE_WAIT (with a lag: ask again after the next tell). */
+ *  proposes something else. Models of the built-in drivers are learnt and searched on the context's
+ *  threads (msx_ctx_set_threads()), with the same proposal for any number of them.
+ *  @return MSX_OK, MSX_DONE_EXHAUSTED (nothing new can be proposed), MSX_DONE_WAIT (with a lag: ask again after the next tell). */
 MSX_API msx_status msx_optimizer_ask(msx_optimizer *o, double *x, int64_t *trial);
 
 /** As msx_optimizer_ask(), for a configuration that keeps the parameters marked in `fixed` (one byte each,

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "optimize/climb.h"
 
+#include "core/random.h"
+#include "core/thread.h"
 #include "optimize/climber.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PARENTS 5 /* best trials that mutants are made of */
+#define PARENTS 5   /* best trials that mutants are made of */
+#define AT_ONCE 256 /* configurations looked at between two looks at the generator */
 
 typedef struct ranked {
     double value;
@@ -69,24 +72,66 @@ static int64_t best_rows(const msx__belief *b, ranked *held) {
     return count;
 }
 
-static void look_around(msx__climber *c, const msx__climb_options *o, double *starts, ranked *held,
-                        int64_t *n) {
-    const msx_history *h = c->history;
+/* A climber for each thread. What they find is put together in the order of the configurations, so that
+ * it does not depend on their number. */
+typedef struct crew {
+    msx_ctx *ctx;
+    msx__climber *climbers;
+    int n;
+} crew;
+
+static void crew_free(crew *w) {
+    for (int i = 0; w->climbers && i < w->n; i++) msx__climber_free(&w->climbers[i]);
+    msx__free(w->ctx, w->climbers);
+}
+
+static msx_status crew_init(crew *w, const msx__belief *b, const msx__utility *u,
+                            const msx_history *h) {
+    *w = (crew){.ctx = h->ctx, .n = msx_ctx_threads(h->ctx)};
+    w->climbers = msx__calloc(w->ctx, (size_t)w->n, sizeof *w->climbers);
+    msx_status status = w->climbers ? MSX_OK : MSX_E_NOMEM;
+    for (int i = 0; status == MSX_OK && i < w->n; i++)
+        status = msx__climber_init(&w->climbers[i], b, u, h);
+    if (status < 0) crew_free(w);
+    return status;
+}
+
+/* Utilities (n) of configurations (n, d). */
+static void place_all(crew *w, const double *rows, int64_t n, int64_t d, double *values) {
+#pragma omp parallel for num_threads(w->n) schedule(dynamic, 8)
+    for (int64_t i = 0; i < n; i++)
+        values[i] = msx__climber_place(&w->climbers[msx__thread()], rows + i * d);
+}
+
+/* The best random configurations into `starts` and `held`, and behind them the best mutants; `room`:
+ * AT_ONCE * (d + 1) values. */
+static void look_around(crew *w, const msx_history *h, const msx__belief *b,
+                        const msx__climb_options *o, msx_rng *rng, double *room, double *starts,
+                        ranked *held, int64_t *n) {
     const int64_t d = h->space->n, keep = (o->starts + 1) / 2;
+    double *rows = room, *values = rows + AT_ONCE * d;
     ranked parents[PARENTS];
-    int64_t n_parents = best_rows(c->belief, parents), random = 0, mutants = 0;
-    for (int64_t i = 0; i < o->candidates; i++) {
-        msx__space_draw(h->space, c->rng, c->u);
-        double value = msx__climber_place(c, c->u);
-        hold(held, &random, keep, starts, c->x, value, d);
+    int64_t n_parents = best_rows(b, parents);
+    *n = 0;
+    for (int mutants = 0; mutants < 2; mutants++) {
+        int64_t kept = 0, count = mutants ? o->candidates / 2 : o->candidates;
+        for (int64_t first = 0; first < count; first += AT_ONCE) {
+            int64_t some = count - first < AT_ONCE ? count - first : AT_ONCE;
+            for (int64_t i = 0; i < some; i++) {
+                if (mutants) {
+                    const ranked *parent = &parents[(first + i) % n_parents];
+                    mutate(h->space, h->x[b->trials[parent->row]], rng, rows + i * d);
+                } else {
+                    msx__space_draw(h->space, rng, rows + i * d);
+                }
+            }
+            place_all(w, rows, some, d, values);
+            for (int64_t i = 0; i < some; i++)
+                hold(held + *n, &kept, keep, starts + *n * d, rows + i * d, values[i], d);
+        }
+        for (int64_t k = 0; k < kept; k++) held[*n + k].row += *n;
+        *n += kept;
     }
-    for (int64_t i = 0; i < o->candidates / 2; i++) {
-        mutate(h->space, h->x[c->belief->trials[parents[i % n_parents].row]], c->rng, c->u);
-        double value = msx__climber_place(c, c->u);
-        hold(held + random, &mutants, keep, starts + random * d, c->x, value, d);
-    }
-    for (int64_t k = 0; k < mutants; k++) held[random + k].row += random;
-    *n = random + mutants;
 }
 
 static bool seen(const msx_history *h, const msx__proposals *p, const double *x) {
@@ -99,18 +144,24 @@ static bool seen(const msx_history *h, const msx__proposals *p, const double *x)
 
 /* Ends and starts of the climbs by falling utility, without what was asked already: where all climbs end
  * at the best trial, the start that promises most is next. */
-static void climb_all(msx__climber *c, msx__proposals *out, double *rows, ranked *held, int64_t n) {
-    const int64_t d = c->history->space->n;
+static void climb_all(crew *w, const msx_history *h, msx__proposals *out, double *rows,
+                      ranked *held, int64_t n, msx_rng *rng) {
+    const int64_t d = h->space->n;
+    const uint64_t seed = msx_rng_u64(rng);
+#pragma omp parallel for num_threads(w->n) schedule(dynamic)
     for (int64_t i = 0; i < n; i++) {
+        msx__climber *c = &w->climbers[msx__thread()];
+        msx_rng own;
+        msx__rng_init(&own, seed, (uint64_t)i);
         msx__climber_place(c, rows + held[i].row * d);
-        msx__climber_climb(c);
+        msx__climber_climb(c, &own);
         memcpy(rows + (n + i) * d, c->x, (size_t)d * sizeof *rows);
         held[n + i] = (ranked){c->value, n + i};
     }
     qsort(held, (size_t)(2 * n), sizeof *held, by_value);
     for (int64_t i = 0; i < 2 * n; i++) {
         const double *x = rows + held[i].row * d;
-        if (seen(c->history, out, x)) {
+        if (seen(h, out, x)) {
             out->settled |= i == 0;
             continue;
         }
@@ -121,23 +172,25 @@ static void climb_all(msx__climber *c, msx__proposals *out, double *rows, ranked
 msx_status msx__climb(msx__proposals *out, const msx__belief *belief, const msx__utility *utility,
                       const msx_history *h, const msx__climb_options *options, msx_rng *rng) {
     msx_ctx *ctx = h->ctx;
-    int64_t cells, rows = 2 * (options->starts + 1), n = 0;
+    int64_t cells, rows = 2 * (options->starts + 1), d = h->space->n, n;
     msx__proposals_free(out, ctx);
-    if (!msx__mul(rows, h->space->n, &cells)) return msx__nomem(ctx, SIZE_MAX);
-    msx__climber c = {0};
+    if (!msx__mul(rows, d, &cells)) return msx__nomem(ctx, SIZE_MAX);
+    crew w = {0};
     double *x = msx__alloc(ctx, (size_t)cells, sizeof *x);
+    double *room = msx__alloc(ctx, AT_ONCE * ((size_t)d + 1), sizeof *room);
     ranked *held = msx__alloc(ctx, (size_t)rows, sizeof *held);
     out->x = msx__alloc(ctx, (size_t)cells, sizeof *out->x);
     msx_status status =
-        x && held && out->x ? msx__climber_init(&c, belief, utility, h, rng) : MSX_E_NOMEM;
+        x && room && held && out->x ? crew_init(&w, belief, utility, h) : MSX_E_NOMEM;
     if (status == MSX_OK) {
-        look_around(&c, options, x, held, &n);
-        climb_all(&c, out, x, held, n);
+        look_around(&w, h, belief, options, rng, room, x, held, &n);
+        climb_all(&w, h, out, x, held, n, rng);
+        crew_free(&w);
     } else {
         msx__proposals_free(out, ctx);
     }
-    msx__climber_free(&c);
     msx__free(ctx, held);
+    msx__free(ctx, room);
     msx__free(ctx, x);
     return status;
 }

@@ -33,7 +33,7 @@ static void find_donors(msx__climber *c) {
 }
 
 msx_status msx__climber_init(msx__climber *c, const msx__belief *belief,
-                             const msx__utility *utility, const msx_history *h, msx_rng *rng) {
+                             const msx__utility *utility, const msx_history *h) {
     const msx_space *s = h->space;
     const size_t d = (size_t)s->n, n = (size_t)belief->n, m = (size_t)belief->m,
                  gps = (size_t)belief->n_gps;
@@ -41,11 +41,11 @@ msx_status msx__climber_init(msx__climber *c, const msx__belief *belief,
     msx_ctx *ctx = h->ctx;
     size_t choices = 0;
     for (size_t i = 0; i < d; i++) choices += (size_t)s->params[i].n_choices;
-    *c = (msx__climber){.belief = belief, .utility = utility, .history = h, .rng = rng};
+    *c = (msx__climber){.belief = belief, .utility = utility, .history = h};
     MSX_TRY(msx__minimiser_init(&c->minimiser, ctx, s->n));
     c->x = msx__alloc(ctx, 8 * d, sizeof *c->x);
     c->factor = msx__alloc(ctx, n * (gps * (2 * families + 3) + 2), sizeof *c->factor);
-    c->means = msx__alloc(ctx, 4 * m, sizeof *c->means);
+    c->means = msx__alloc(ctx, 5 * m, sizeof *c->means);
     c->active = msx__alloc(ctx, d, sizeof *c->active);
     c->changed = msx__alloc(ctx, 4 * d + choices, sizeof *c->changed);
     if (!c->x || !c->factor || !c->means || !c->active || !c->changed) {
@@ -68,6 +68,7 @@ msx_status msx__climber_init(msx__climber *c, const msx__belief *belief,
     c->variances = c->means + m;
     c->d_means = c->variances + m;
     c->d_variances = c->d_means + m;
+    c->room = c->d_variances + m;
     c->moves = c->changed + d;
     c->donor_of = c->moves + d;
     c->family_end = c->donor_of + d;
@@ -143,7 +144,7 @@ static double refresh(msx__climber *c, bool derivatives) {
         combine(c, g, -1);
     }
     return msx__utility_value(c->utility, c->means, c->variances, derivatives ? c->d_means : NULL,
-                              c->d_variances);
+                              c->d_variances, c->room);
 }
 
 double msx__climber_place(msx__climber *c, const double *x) {
@@ -242,7 +243,7 @@ static double look(msx__climber *c, int64_t i, double value, int64_t donor) {
         fill_family(c, gp, family, c->try_e, c->new_factor + g * gp->n, c->new_term + g * gp->n);
         combine(c, g, family);
     }
-    return msx__utility_value(c->utility, c->means, c->variances, NULL, NULL);
+    return msx__utility_value(c->utility, c->means, c->variances, NULL, NULL, c->room);
 }
 
 static void accept(msx__climber *c, int64_t i, double value) {
@@ -276,7 +277,7 @@ static bool attempt(msx__climber *c, int64_t i, double value, int64_t donor) {
 }
 
 /* Every other choice, and the whole numbers next to each; better ones are taken as they come. */
-static bool climb_choices(msx__climber *c) {
+static bool climb_choices(msx__climber *c, msx_rng *rng) {
     const msx_space *s = c->history->space;
     int64_t n = 0;
     bool better = false;
@@ -284,7 +285,7 @@ static bool climb_choices(msx__climber *c) {
         if (s->params[i].kind != MSX_PARAM_FLOAT && msx__space_values(&s->params[i]) > 1)
             c->moves[n++] = i;
     for (int64_t k = 0; k < n; k++) {
-        int64_t pick = k + (int64_t)msx_rng_below(c->rng, (uint64_t)(n - k)), i = c->moves[pick];
+        int64_t pick = k + (int64_t)msx_rng_below(rng, (uint64_t)(n - k)), i = c->moves[pick];
         const msx__param *p = &s->params[i];
         c->moves[pick] = c->moves[k];
         if (isnan(c->x[i])) continue;
@@ -305,10 +306,10 @@ static bool climb_choices(msx__climber *c) {
     return better;
 }
 
-void msx__climber_climb(msx__climber *c) {
+void msx__climber_climb(msx__climber *c, msx_rng *rng) {
     for (int round = 0; round < ROUNDS; round++) {
         double before = c->value;
         climb_numbers(c);
-        if (!climb_choices(c) && !(c->value > before + MIN_GAIN)) break;
+        if (!climb_choices(c, rng) && !(c->value > before + MIN_GAIN)) break;
     }
 }

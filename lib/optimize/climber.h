@@ -11,7 +11,6 @@ typedef struct msx__climber {
     const msx__belief *belief;
     const msx__utility *utility;
     const msx_history *history;
-    msx_rng *rng;
     double *x, *e;         /* (d) where it stands: values, places */
     double *try_x, *try_e; /* (d) the same but for the neighbour being looked at */
     int64_t *changed;      /* parameters in which they differ */
@@ -22,25 +21,25 @@ typedef struct msx__climber {
     double *v;                     /* (n) inverse factor x covariances */
     /* of one at a time: */
     double *k, *back; /* (n) covariances, and what the transposed factor makes of v */
-    double *means, *variances, *d_means, *d_variances; /* (m) */
-    double *u, *lower, *upper, *slope;                 /* (d) active numbers while they climb */
-    int32_t *active;                                   /* (d) which those are */
-    int64_t *moves;                                    /* (d) */
-    int64_t *donor;      /* of each choice: the best trial that has it, -1 none */
-    int64_t *donor_of;   /* (d) where a parameter's choices begin in it */
-    int64_t *family_end; /* (d) one past the last descendant */
+    double *means, *variances, *d_means, *d_variances, *room; /* (m) */
+    double *u, *lower, *upper, *slope; /* (d) active numbers while they climb */
+    int32_t *active;                   /* (d) which those are */
+    int64_t *moves;                    /* (d) */
+    int64_t *donor;                    /* of each choice: the best trial that has it, -1 none */
+    int64_t *donor_of;                 /* (d) where a parameter's choices begin in it */
+    int64_t *family_end;               /* (d) one past the last descendant */
     msx__minimiser minimiser;
     double value; /* utility at x */
 } msx__climber;
 
 /* Borrows all but the climber. */
 msx_status msx__climber_init(msx__climber *c, const msx__belief *belief,
-                             const msx__utility *utility, const msx_history *h, msx_rng *rng);
+                             const msx__utility *utility, const msx_history *h);
 void msx__climber_free(msx__climber *c); /* accepts a zeroed struct */
 
 /* Stand at x. @return its utility. */
 double msx__climber_place(msx__climber *c, const double *x);
-/* Go up from where it stands, to c->x and c->value. */
-void msx__climber_climb(msx__climber *c);
+/* Go up from where it stands, to c->x and c->value; choices are tried in an order that `rng` draws. */
+void msx__climber_climb(msx__climber *c, msx_rng *rng);
 
 #endif

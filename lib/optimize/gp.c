@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "optimize/gp.h"
 
+#include "core/thread.h"
 #include "optimize/matrix.h"
 
 #include <math.h>
@@ -59,21 +60,37 @@ typedef struct lesson {
     double *l;       /* (n, n) covariance, its factor, the inverse of that */
     double *inverse; /* (n, n) inverse covariance, then the weights of its derivatives */
     double *alpha;   /* (m, n) */
-    double *row;     /* (4 n) */
+    double *row;     /* (threads, 4 n) */
+    double *parts;   /* (chunks of rows, variables) slopes that are added up in that order */
+    int threads;
     double *factors; /* (n (n - 1) / 2, families) */
     double prior;    /* minus its logarithm, at the last evaluation */
 } lesson;
 
+#define CHUNK 8 /* rows */
+
+static int64_t chunks_of(int64_t n) {
+    return (n + CHUNK - 1) / CHUNK;
+}
+
+/* Few rows are not worth waking threads. */
+static int threads_for(const msx_ctx *ctx, int64_t n) {
+    return n < 4 * CHUNK ? 1 : msx_ctx_threads(ctx);
+}
+
 /* The factored inverse covariance of n rows into l; false when it is not positive definite. `factors`: those
- * of the families for each pair of rows, NULL when they are not wanted. `row`: room for 4 n values. */
+ * of the families for each pair of rows, NULL when they are not wanted. `row`: room for 4 n values, for each
+ * thread. */
 static bool factorise(const msx__gp *g, const double *x, const double *columns, int64_t n,
-                      double *l, double *factors, double *row, double *log_determinant) {
+                      double *l, double *factors, int threads, double *row,
+                      double *log_determinant) {
     const int32_t families = msx__kernel_families(&g->kernel);
-    msx__kernel_rows rows = {.stride = n, .x = x, .columns = columns};
-    for (int64_t i = 0; i < n; i++) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, CHUNK)
+    for (int64_t i = n - 1; i >= 0; i--) { /* the longest first */
         double *kept = factors ? factors + i * (i - 1) / 2 * families : NULL;
-        rows.n = i;
-        msx__kernel_values(&g->kernel, &rows, x + i * g->d, l + i * n, kept, row);
+        const msx__kernel_rows rows = {.n = i, .stride = n, .x = x, .columns = columns};
+        msx__kernel_values(&g->kernel, &rows, x + i * g->d, l + i * n, kept,
+                           row + msx__thread() * 4 * n);
         for (int64_t j = 0; j < i; j++) l[i * n + j] += MSX__GP_CONSTANT;
         l[i * n + i] = MSX__GP_CONSTANT + 1 + g->noise;
     }
@@ -102,7 +119,8 @@ static double improbability(void *payload, const double *theta, double *gradient
     double determinant;
     msx__kernel_set(k, theta);
     g->noise = exp(theta[last]);
-    if (!factorise(g, s->x, s->columns, n, s->l, s->factors, s->row, &determinant)) return INFINITY;
+    if (!factorise(g, s->x, s->columns, n, s->l, s->factors, s->threads, s->row, &determinant))
+        return INFINITY;
     msx__gram_of_lower(s->l, n, s->inverse);
     double value = 0.5 * s->m * determinant;
     for (int64_t i = 0; i < n * n; i++) s->inverse[i] *= -s->m;
@@ -114,13 +132,21 @@ static double improbability(void *payload, const double *theta, double *gradient
         for (int64_t i = 0; i < n; i++)
             msx__axpy(s->inverse + i * n, weight * alpha[i], alpha, i + 1);
     }
-    memset(gradient, 0, ((size_t)last + 1) * sizeof *gradient);
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t j = 0; j < i; j++)
-            msx__kernel_learn(k, s->x + i * d, s->x + j * d, -s->inverse[i * n + j],
-                              s->factors + (i * (i - 1) / 2 + j) * families, gradient);
-        gradient[last] -= 0.5 * g->noise * s->inverse[i * n + i];
+    const int64_t variables = last + 1, chunks = chunks_of(n);
+    memset(s->parts, 0, (size_t)(chunks * variables) * sizeof *s->parts);
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic)
+    for (int64_t c = chunks - 1; c >= 0; c--) {
+        double *part = s->parts + c * variables;
+        for (int64_t i = c * CHUNK; i < n && i < (c + 1) * CHUNK; i++) {
+            for (int64_t j = 0; j < i; j++)
+                msx__kernel_learn(k, s->x + i * d, s->x + j * d, -s->inverse[i * n + j],
+                                  s->factors + (i * (i - 1) / 2 + j) * families, part);
+            part[last] -= 0.5 * g->noise * s->inverse[i * n + i];
+        }
     }
+    memset(gradient, 0, (size_t)variables * sizeof *gradient);
+    for (int64_t c = 0; c < chunks; c++)
+        msx__axpy(gradient, 1, s->parts + c * variables, variables);
     s->prior = 0;
     for (int32_t i = 0; i <= last; i++) {
         double mean = i < last ? k->prior_mean[i] : log(MSX__GP_NOISE);
@@ -137,21 +163,23 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
     msx_ctx *ctx = g->ctx;
     const int32_t variables = g->kernel.n_theta + 1;
     const size_t rows = (size_t)n;
-    lesson s = {.gp = g, .x = x, .y = y, .n = n, .m = m};
+    lesson s = {.gp = g, .x = x, .y = y, .n = n, .m = m, .threads = threads_for(ctx, n)};
     msx__minimiser minimiser;
     MSX_TRY(msx__minimiser_init(&minimiser, ctx, variables));
     s.l = msx__alloc(ctx, rows * rows, sizeof *s.l);
     s.inverse = msx__alloc(ctx, rows * rows, sizeof *s.inverse);
     s.alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *s.alpha);
-    s.row = msx__alloc(ctx, 4 * rows, sizeof *s.row);
+    s.row = msx__alloc(ctx, 4 * rows * (size_t)s.threads, sizeof *s.row);
+    s.parts = msx__alloc(ctx, (size_t)chunks_of(n) * (size_t)variables, sizeof *s.parts);
     double *columns = msx__alloc(ctx, rows * (size_t)g->d, sizeof *columns);
     s.columns = columns;
     const size_t families = (size_t)msx__kernel_families(&g->kernel);
     s.factors = msx__alloc(ctx, rows * (rows - 1) / 2 * families, sizeof *s.factors);
     double *theta = msx__alloc(ctx, (size_t)variables * 3, sizeof *theta);
-    msx_status status = s.l && s.inverse && s.alpha && s.row && columns && s.factors && theta
-                            ? MSX_OK
-                            : MSX_E_NOMEM;
+    msx_status status =
+        s.l && s.inverse && s.alpha && s.row && s.parts && columns && s.factors && theta
+            ? MSX_OK
+            : MSX_E_NOMEM;
     if (status == MSX_OK) {
         double *lower = theta + variables, *upper = lower + variables;
         msx__kernel_columns(x, n, g->d, columns);
@@ -173,6 +201,7 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
     msx__free(ctx, s.inverse);
     msx__free(ctx, s.alpha);
     msx__free(ctx, s.row);
+    msx__free(ctx, s.parts);
     msx__free(ctx, columns);
     msx__free(ctx, s.factors);
     msx__free(ctx, theta);
@@ -188,7 +217,8 @@ msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64
     forget_data(g);
     g->x = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->x);
     g->columns = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->columns);
-    g->room = msx__alloc(ctx, 4 * rows, sizeof *g->room);
+    const int threads = threads_for(ctx, n);
+    g->room = msx__alloc(ctx, 4 * rows * (size_t)threads, sizeof *g->room);
     g->inverse = msx__alloc(ctx, rows * rows, sizeof *g->inverse);
     g->alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *g->alpha);
     g->factor = msx__alloc(ctx, (size_t)m, sizeof *g->factor);
@@ -202,7 +232,7 @@ msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64
         msx__kernel_columns(x, n, g->d, g->columns);
         /* Rows that all but coincide: more noise until it can be factored. */
         const double noise = g->noise;
-        while (!factorise(g, g->x, g->columns, n, g->inverse, NULL, g->room, &determinant))
+        while (!factorise(g, g->x, g->columns, n, g->inverse, NULL, threads, g->room, &determinant))
             g->noise *= 10;
         g->noise = noise;
         for (int t = 0; t < m; t++) {

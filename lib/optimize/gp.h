@@ -22,7 +22,7 @@ typedef struct msx__gp {
     int m;           /* targets */
     double *x;       /* (n, d) places, as kernel.h has them */
     double *columns; /* (d, n) the same */
-    double *room;    /* (4 n) */
+    double *room;    /* (threads, 4 n) */
     double *inverse; /* (n, n) lower: inverse of the Cholesky factor of the covariance */
     double *alpha;   /* (m, n) covariance^-1 targets */
     double *factor;  /* (m) variance of each target's process */

@@ -80,9 +80,13 @@ double msx__kernel_choice_value(const msx__kernel *k, int32_t choice, const doub
 static void derive_choice(const msx__kernel *k, int32_t choice, const double *a, const double *b,
                           double known, double weight, const target *t) {
     const msx__kernel_choice *c = &k->choices[choice];
-    double rho = k->inverse[c->rho], value = a[c->parameter], product = (known - rho) / (1 - rho);
+    double rho = k->inverse[c->rho], value = a[c->parameter];
+    if (value != b[c->parameter]) {
+        if (!t->places) t->gradient[c->rho] += weight * rho * (1 - rho);
+        return;
+    }
+    double product = (known - rho) / (1 - rho);
     const int32_t *run = k->runs + c->runs + (int32_t)value;
-    if (value != b[c->parameter]) product = 0;
     if (!t->places) t->gradient[c->rho] += weight * rho * (1 - rho) * (1 - product);
     /* A product of 0 is so far away that nothing moves it. */
     for (int32_t i = run[0]; product > 0 && i < run[1]; i++) {

@@ -8,6 +8,7 @@
 
 #define SAMPLES      64
 #define TEMPERATURE  2e-3  /* of the smooth maximum(0, improvement), in units of a cost's range */
+#define SMALL        -40.0 /* of a gain: 1 + e^gain is 1 */
 #define FAR          -30.0 /* beyond, a series: the distribution function is about to underflow */
 #define LOG_SQRT_2PI 0.91893853320467274178
 
@@ -25,7 +26,8 @@ double msx__log_improvement(double u, double *slope) {
 
 /* log(sd h(u)), u = (eta - mean) / sd: d / d mean = -h'/h / sd, d / d sd = (1 - u h'/h) / sd. */
 static double single(const msx__utility *u, const double *means, const double *variances,
-                     double *d_means, double *d_variances) {
+                     double *d_means, double *d_variances, double *room) {
+    (void)room;
     double sd = sqrt(variances[0]), place = (u->eta - means[0]) / sd, slope;
     double value = log(sd) + msx__log_improvement(place, &slope);
     if (d_means) {
@@ -35,51 +37,60 @@ static double single(const msx__utility *u, const double *means, const double *v
     return value;
 }
 
-/* log of the mean over samples of T log(1 + exp(improvement / T)). */
+/* log of the sum over samples of log(1 + exp(gain)), gain = improvement / T; apart from the highest gain
+ * where all are far below 0. Samples that are 1e-17 of the highest are not worth an exponential. */
 static double several(const msx__utility *u, const double *means, const double *variances,
-                      double *d_means, double *d_variances) {
+                      double *d_means, double *d_variances, double *deviations) {
     double total = 0, highest = -INFINITY;
-    double logs[SAMPLES], slopes[SAMPLES], base[SAMPLES];
+    double gains[SAMPLES], slopes[SAMPLES];
     int worst[SAMPLES];
-    for (int k = 0; k < u->m; k++) u->scratch[k] = sqrt(variances[k]);
+    for (int k = 0; k < u->m; k++) deviations[k] = sqrt(variances[k]);
     for (int s = 0; s < u->samples; s++) {
         const double *normal = u->normal + s * u->m;
         double most = -INFINITY, sum = 0;
         for (int k = 0; k < u->m; k++) {
             double term =
-                u->theta[k] * (u->offset[k] + u->slope[k] * (means[k] + u->scratch[k] * normal[k]));
+                u->theta[k] * (u->offset[k] + u->slope[k] * (means[k] + deviations[k] * normal[k]));
             if (term > most) {
                 most = term;
                 worst[s] = k;
             }
             sum += term;
         }
-        double gain = (u->eta - most - MSX__PAREGO_RHO * sum) / TEMPERATURE;
-        /* log(log(1 + e^gain)) and its derivative */
-        if (gain < -30) {
-            logs[s] = gain;
+        gains[s] = (u->eta - most - MSX__PAREGO_RHO * sum) / TEMPERATURE;
+        highest = fmax(highest, gains[s]);
+    }
+    const double top = fmin(highest, 0), apart = highest < SMALL ? highest : 0;
+    for (int s = 0; s < u->samples; s++) {
+        double gain = gains[s], soft = 0;
+        slopes[s] = 0;
+        if (gain < top + SMALL) continue;
+        if (gain < SMALL) {
+            soft = slopes[s] = exp(gain - apart);
+        } else if (gain > -SMALL) {
+            soft = gain;
             slopes[s] = 1;
         } else {
-            double soft = gain > 30 ? gain : log1p(exp(gain));
-            logs[s] = log(soft);
-            slopes[s] = 1 / ((1 + exp(-gain)) * soft);
+            double e = exp(gain);
+            soft = log1p(e);
+            slopes[s] = e / (1 + e);
         }
-        highest = fmax(highest, logs[s]);
+        total += soft;
     }
-    for (int s = 0; s < u->samples; s++) total += base[s] = exp(logs[s] - highest);
     if (d_means) {
         for (int k = 0; k < u->m; k++) d_means[k] = d_variances[k] = 0;
         for (int s = 0; s < u->samples; s++) {
+            if (!(slopes[s] > 0)) continue;
             const double *normal = u->normal + s * u->m;
-            double weight = -base[s] / total * slopes[s] / TEMPERATURE;
+            double weight = -slopes[s] / total / TEMPERATURE;
             for (int k = 0; k < u->m; k++) {
                 double d = weight * u->theta[k] * u->slope[k] * ((k == worst[s]) + MSX__PAREGO_RHO);
                 d_means[k] += d;
-                d_variances[k] += d * normal[k] / (2 * u->scratch[k]);
+                d_variances[k] += d * normal[k] / (2 * deviations[k]);
             }
         }
     }
-    return highest + log(total);
+    return apart + log(total);
 }
 
 double msx__utility_weigh(const msx__utility *u, const double *means) {
@@ -93,8 +104,8 @@ double msx__utility_weigh(const msx__utility *u, const double *means) {
 }
 
 double msx__utility_value(const msx__utility *u, const double *means, const double *variances,
-                          double *d_means, double *d_variances) {
-    return (u->samples ? several : single)(u, means, variances, d_means, d_variances);
+                          double *d_means, double *d_variances, double *room) {
+    return (u->samples ? several : single)(u, means, variances, d_means, d_variances, room);
 }
 
 /* Quantile of the standard normal: bisection on erfc, accurate and called a few hundred times. */
@@ -116,9 +127,8 @@ msx_status msx__utility_init(msx__utility *u, msx_ctx *ctx, int m, msx_rng *rng)
     u->offset = msx__alloc(ctx, room, sizeof *u->offset);
     u->slope = msx__alloc(ctx, room, sizeof *u->slope);
     u->theta = msx__alloc(ctx, room, sizeof *u->theta);
-    u->scratch = msx__alloc(ctx, room, sizeof *u->scratch);
     u->normal = msx__alloc(ctx, room * SAMPLES, sizeof *u->normal);
-    if (!u->offset || !u->slope || !u->theta || !u->scratch || !u->normal) {
+    if (!u->offset || !u->slope || !u->theta || !u->normal) {
         msx__utility_free(u);
         return MSX_E_NOMEM;
     }
@@ -137,7 +147,6 @@ void msx__utility_free(msx__utility *u) {
     msx__free(u->ctx, u->offset);
     msx__free(u->ctx, u->slope);
     msx__free(u->ctx, u->theta);
-    msx__free(u->ctx, u->scratch);
     msx__free(u->ctx, u->normal);
     *u = (msx__utility){0};
 }

@@ -18,15 +18,14 @@ typedef struct msx__utility {
      * augmented Chebyshev sum; `eta` is the lowest of the trials. Normal samples take the expectation. */
     double *offset, *slope, *theta; /* (m) normalised = offset + slope * target */
     double *normal;                 /* (samples, m) */
-    double *scratch;                /* (m) */
     int samples;
     msx_ctx *ctx;
 } msx__utility;
 
-/* Logarithm of the expected improvement at means and variances (m).
- * d_means, d_variances (m): its derivatives, unless NULL. */
+/* Logarithm of the expected improvement at means and variances (m), up to a constant.
+ * d_means, d_variances (m): its derivatives, unless NULL; `room`: m values. */
 double msx__utility_value(const msx__utility *u, const double *means, const double *variances,
-                          double *d_means, double *d_variances);
+                          double *d_means, double *d_variances, double *room);
 
 /* The weighed sum of several targets' means. */
 double msx__utility_weigh(const msx__utility *u, const double *means);

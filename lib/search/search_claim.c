@@ -87,10 +87,19 @@ static msx_status take_over(msx__runner *r, int64_t *taken) {
     return MSX_OK;
 }
 
+/* Proposing goes one at a time and often takes longer than a trial: meanwhile the others wait for it or
+ * are about to, so it has the threads of all of them. */
+static msx_status propose(const msx__runner *r, msx__store_trial *row) {
+    msx__set_thread_share(0);
+    msx_status status = msx__proposer_propose(&r->run->proposer, &row->origin, row->history);
+    msx__set_thread_share(r->threads);
+    return status;
+}
+
 /* Propose the next trial and write its row. @return MSX_OK with *number -1: another was faster. */
 static msx_status begin_new(msx__runner *r, int64_t *number) {
     msx_search *s = r->run->s;
-    msx__proposer *p = &r->run->proposer;
+    const msx__proposer *p = &r->run->proposer;
     double now = msx__store_now(s->store);
     msx__store_trial row = {.number = s->n_trials,
                             .state = MSX__STORE_RUNNING,
@@ -99,7 +108,7 @@ static msx_status begin_new(msx__runner *r, int64_t *number) {
                             .attempt = 1,
                             .started = now};
     *number = -1;
-    msx_status status = msx__proposer_propose(p, &row.origin, row.history);
+    msx_status status = propose(r, &row);
     if (status != MSX_OK) return status;
     msx_plan *plan;
     MSX_TRY(msx__merge_space_plan(&plan, &s->space, p->x));

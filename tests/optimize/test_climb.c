@@ -106,20 +106,20 @@ START_TEST(slopes_of_utilities_are_those_of_their_values) {
     msx__rng_init(&rng, 6, 0);
     for (int round = 0; round < 40; round++) {
         const msx__utility *u = round % 2 ? &several : &one;
-        double means[3], variances[3], d_means[3], d_variances[3];
+        double means[3], variances[3], d_means[3], d_variances[3], room[3];
         for (int k = 0; k < 3; k++) {
             means[k] = 1.5 * msx_rng_normal(&rng);
             variances[k] = 0.05 + msx_rng_uniform(&rng);
         }
-        double value = msx__utility_value(u, means, variances, d_means, d_variances);
+        double value = msx__utility_value(u, means, variances, d_means, d_variances, room);
         ck_assert(isfinite(value));
-        ck_assert(value == msx__utility_value(u, means, variances, NULL, NULL));
+        ck_assert(value == msx__utility_value(u, means, variances, NULL, NULL, room));
         for (int k = 0; k < u->m; k++)
             for (int part = 0; part < 2; part++) {
                 double *moved = part ? &variances[k] : &means[k], kept = *moved, sides[2];
                 for (int side = 0; side < 2; side++) {
                     *moved = kept + (side ? 1e-6 : -1e-6);
-                    sides[side] = msx__utility_value(u, means, variances, NULL, NULL);
+                    sides[side] = msx__utility_value(u, means, variances, NULL, NULL, room);
                 }
                 *moved = kept;
                 double slope = part ? d_variances[k] : d_means[k];
@@ -147,7 +147,8 @@ START_TEST(samples_take_the_expectation) {
         for (int k = 0; k < 3; k++) drawn[k] = means[k] + sqrt(variances[k]) * msx_rng_normal(&rng);
         sum += fmax(0, u.eta - msx__utility_weigh(&u, drawn)) / DRAWS;
     }
-    double expected = exp(msx__utility_value(&u, means, variances, NULL, NULL)) * 2e-3 / 64;
+    double room[3],
+        expected = exp(msx__utility_value(&u, means, variances, NULL, NULL, room)) * 2e-3 / 64;
     ck_assert_double_eq_tol(expected / sum, 1, 0.1);
     msx__utility_free(&u);
     msx_ctx_free(ctx);
@@ -266,14 +267,14 @@ START_TEST(climbs_end_higher_and_know_where_they_are) {
     for (int k = 0; k < m; k++) u.theta[k] = 1.0 / m, u.offset[k] = 0.5, u.slope[k] = 0.2;
     u.eta = m > 1 ? 0.1 : b.score[0];
     for (int64_t i = 0; i < b.n && m == 1; i++) u.eta = fmin(u.eta, b.score[i]);
-    test_ok(ctx, msx__climber_init(&c, &b, &u, &q.history, &rng));
-    test_ok(ctx, msx__climber_init(&fresh, &b, &u, &q.history, &rng));
+    test_ok(ctx, msx__climber_init(&c, &b, &u, &q.history));
+    test_ok(ctx, msx__climber_init(&fresh, &b, &u, &q.history));
     double x[190];
     int better = 0;
     for (int i = 0; i < 6; i++) {
         msx_space_sample(q.space, 9, (uint64_t)i, x);
         double before = msx__climber_place(&c, x);
-        msx__climber_climb(&c);
+        msx__climber_climb(&c, &rng);
         test_ok(ctx, msx_space_check(q.space, c.x)); /* children came and went with parents */
         ck_assert_double_ge(c.value, before);
         better += c.value > before + 0.01;
@@ -307,7 +308,7 @@ START_TEST(proposals_are_new_sorted_and_better_than_chance) {
     const msx__climb_options options = {200, 6};
     test_ok(ctx, msx__climb(&p, &b, &u, &q.history, &options, &rng));
     ck_assert_int_ge(p.n, 6);
-    test_ok(ctx, msx__climber_init(&c, &b, &u, &q.history, &rng));
+    test_ok(ctx, msx__climber_init(&c, &b, &u, &q.history));
     double last = INFINITY, first = 0, x[9];
     for (int64_t i = 0; i < p.n; i++) {
         const double *row = p.x + i * 9;

@@ -128,6 +128,42 @@ START_TEST(resuming_changes_nothing) {
 }
 END_TEST
 
+/* Told trials enough that all threads have work, in learning and in climbing. */
+START_TEST(threads_change_no_bit) {
+    enum { TOLD = 50 };
+    const char *driver = _i ? "parego" : "smac";
+    double found[3][2][COLUMNS], costs[2];
+    for (int threads = 1; threads <= 3; threads++) {
+        msx_ctx *ctx = test_ctx();
+        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
+        msx_space *s = merge_space(ctx);
+        msx_optimizer *o = make(ctx, s, driver, PROCESS, 1);
+        for (int i = 0; i < TOLD; i++) {
+            double *x = found[threads - 1][0];
+            msx_space_sample(s, 3, (uint64_t)i, x);
+            cost(x, costs);
+            test_ok(ctx, msx_optimizer_replay(o, x, costs));
+        }
+        for (int i = 0; i < 2; i++) {
+            int64_t trial;
+            test_ok(ctx, msx_optimizer_ask(o, found[threads - 1][i], &trial));
+            cost(found[threads - 1][i], costs);
+            test_ok(ctx, msx_optimizer_tell(o, trial, costs));
+        }
+        ck_assert_str_eq(msx_optimizer_origin(o), "model");
+        msx_optimizer_free(o);
+        msx_space_free(s);
+        msx_ctx_free(ctx);
+    }
+    for (int i = 1; i < 3; i++)
+        for (int k = 0; k < 2 * COLUMNS; k++) {
+            double a = found[0][k / COLUMNS][k % COLUMNS], b = found[i][k / COLUMNS][k % COLUMNS];
+            ck_assert_msg(a == b || (isnan(a) && isnan(b)), "%d threads, value %d: %g, not %g",
+                          i + 1, k, b, a);
+        }
+}
+END_TEST
+
 /* Trials that are asked together differ, and all failing at first does no harm. */
 START_TEST(several_workers_and_failures_are_fine) {
     msx_ctx *ctx = test_ctx();
@@ -192,6 +228,7 @@ int main(void) {
     tcase_add_loop_test(t, stages_follow_each_other, 0, sizeof stages / sizeof *stages);
     tcase_add_loop_test(t, resuming_changes_nothing, 0, n);
     tcase_add_loop_test(t, several_workers_and_failures_are_fine, 0, n);
+    tcase_add_loop_test(t, threads_change_no_bit, 0, 2);
     tcase_add_test(t, options_are_named_bounded_and_documented);
     suite_add_tcase(suite, t);
     return test_run(suite);
