@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define PARENTS 5   /* best trials that mutants are made of */
-#define AT_ONCE 256 /* configurations looked at between two looks at the generator */
+#define AT_ONCE 512 /* configurations looked at together */
 
 typedef struct ranked {
     double value;
@@ -96,11 +96,25 @@ static msx_status crew_init(crew *w, const msx__belief *b, const msx__utility *u
     return status;
 }
 
-/* Utilities (n) of configurations (n, d). */
-static void place_all(crew *w, const double *rows, int64_t n, int64_t d, double *values) {
+/* Random configurations number `first` to first + n, or mutants of the parents, into rows (n, d), and their
+ * utilities. Each is drawn by a generator of its own. */
+static void look_at(crew *w, const msx_history *h, const msx__belief *b, const ranked *parents,
+                    int64_t n_parents, uint64_t seed, int64_t first, int64_t n, double *rows,
+                    double *values) {
+    const int64_t d = h->space->n;
 #pragma omp parallel for num_threads(w->n) schedule(dynamic, 8)
-    for (int64_t i = 0; i < n; i++)
-        values[i] = msx__climber_place(&w->climbers[msx__thread()], rows + i * d);
+    for (int64_t i = 0; i < n; i++) {
+        double *x = rows + i * d;
+        msx_rng own;
+        msx__rng_init(&own, seed, (uint64_t)(first + i));
+        if (n_parents) {
+            const ranked *parent = &parents[(first + i) % n_parents];
+            mutate(h->space, h->x[b->trials[parent->row]], &own, x);
+        } else {
+            msx__space_draw(h->space, &own, x);
+        }
+        values[i] = msx__climber_place(&w->climbers[msx__thread()], x);
+    }
 }
 
 /* The best random configurations into `starts` and `held`, and behind them the best mutants; `room`:
@@ -114,18 +128,11 @@ static void look_around(crew *w, const msx_history *h, const msx__belief *b,
     int64_t n_parents = best_rows(b, parents);
     *n = 0;
     for (int mutants = 0; mutants < 2; mutants++) {
+        const uint64_t seed = msx_rng_u64(rng);
         int64_t kept = 0, count = mutants ? o->candidates / 2 : o->candidates;
         for (int64_t first = 0; first < count; first += AT_ONCE) {
             int64_t some = count - first < AT_ONCE ? count - first : AT_ONCE;
-            for (int64_t i = 0; i < some; i++) {
-                if (mutants) {
-                    const ranked *parent = &parents[(first + i) % n_parents];
-                    mutate(h->space, h->x[b->trials[parent->row]], rng, rows + i * d);
-                } else {
-                    msx__space_draw(h->space, rng, rows + i * d);
-                }
-            }
-            place_all(w, rows, some, d, values);
+            look_at(w, h, b, parents, mutants ? n_parents : 0, seed, first, some, rows, values);
             for (int64_t i = 0; i < some; i++)
                 hold(held + *n, &kept, keep, starts + *n * d, rows + i * d, values[i], d);
         }
