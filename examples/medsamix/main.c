@@ -102,6 +102,7 @@ static int dispatch(program *p, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a failed write */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a limit on the size of files */
     program p = {0};
     if (msx_ctx_create(&p.ctx, NULL) < 0) return program_fail(&p, PROGRAM_LIMIT, "out of memory");
     int code = dispatch(&p, argc, argv);

@@ -124,6 +124,23 @@ expect 3 "another folder" "$m" "${segmented[@]}" -o "$out/no/x.png" --save-logit
 expect 2 "end in .png" "$m" "${segmented[@]}" -o "$out/x.png" --overlay "$out/x.jpg"
 expect 3 "another folder" "$m" eval --reference $data/Dataset103_Shapes/labelsTs \
     --prediction $data/Dataset103_Shapes/labelsTs --summary "$out/s.json" --csv "$out/no/x.csv"
+# Devices, pipes and loops of links are neither read nor written, and nobody waits for them.
+mkfifo "$t/pipe" && ln -s loop "$t/loop"
+human=(--model human=$data/models/mini-human.pth)
+linear=(merge --method linear "${human[@]}")
+for odd in "$t/pipe" "$t" /dev/zero "$t/loop" "$t/nothing"; do
+    expect 3 "" timeout 20 "$m" inspect "$odd"
+    expect 3 "" timeout 20 "$m" "${linear[@]}" --base "$odd" -o "$out/x.pth"
+    expect 3 "" timeout 20 "$m" merge "${human[@]}" --base "$t/kept.pth" --plan "$odd" -o "$out/x.pth"
+done
+for odd in "$t/pipe" "$t" /dev/null; do
+    expect 3 "give a file name to --output" timeout 20 "$m" "${linear[@]}" --base "$t/kept.pth" -o "$odd"
+done
+(
+    ulimit -f 500
+    expect 3 "cannot be written: File too large" "$m" "${linear[@]}" --base "$t/kept.pth" -o "$out/x.pth"
+    exit $failed
+) || failed=1
 nothing_written "outputs that cannot be written"
 cmp -s "$t/kept.db" $stores/valid_one_task.db && cmp -s "$t/kept.pth" $data/models/mini-base.pth ||
     complain "an input was overwritten"
