@@ -154,6 +154,7 @@ int main(int argc, char **argv) {
     s.marks[s.n_marks++] = s.trials;
     msx_ctx *ctx;
     if (msx_ctx_create(&ctx, NULL) < 0) die(NULL, "no memory");
+    msx_ctx_set_threads(ctx, 1); /* to run beside others; no result depends on it */
     printf("libmedsamix %s, %d seeds, %d evaluations: median (quartiles)\n", MSX_VERSION_STRING,
            s.seeds, s.trials);
     table(ctx, &s, false, (const char *const *)argv + i, argc - i);
