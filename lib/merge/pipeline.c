@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors go through in one of four ways. Where all can be cut into pieces the caller reads, merges and
- * writes each piece while it is in the cache, and other threads only hash; of a draft the merger reads and
- * merges each piece, and the caller writes. Else readers, the merger and the caller each work on another tensor;
- * they meet under one lock and tensors change hands only there. With one thread the caller does
- * everything. */
+ * writes each piece while it is in the cache, and other threads hash, at which the caller helps before it would
+ * wait; of a draft the merger reads and merges each piece, and the caller writes. Else readers, the merger and
+ * the caller each work on another tensor; they meet under one lock and tensors change hands only there. With one
+ * thread the caller does everything. */
 #include "merge/pipeline.h"
 
 #include "checkpoint/stream.h"

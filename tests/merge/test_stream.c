@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Merging in bounded memory: the bits of the merge in memory whatever the ring and the threads, hashes
  * of inputs in any order, a known peak, and nothing left behind by what fails on the way. */
-#include "core/file.h"
+#include "core/hash_queue.h"
 #include "merge/pipeline.h"
 #include "merge/small_sam.h"
 #include "support/vit_files.h"
@@ -350,6 +350,50 @@ START_TEST(several_hashes_at_once_are_those_of_each_alone) {
 }
 END_TEST
 
+/* Files read into places that are used again as soon as they are hashed, by whichever thread that was. */
+START_TEST(a_queue_hashes_what_is_read) {
+    enum { FILES = 5, PLACES = 3, PIECE = 5000, PIECES = 60 };
+    static char places[FILES][PLACES][PIECE];
+    msx__file f[FILES];
+    msx__file_tap taps[FILES], *all[FILES];
+    for (int k = 0; k < FILES; k++) {
+        char path[160], bytes[PIECE];
+        snprintf(path, sizeof path, "%s/bytes%d", folder, k);
+        FILE *to = fopen(path, "wb");
+        ck_assert_ptr_nonnull(to);
+        for (int piece = 0; piece < PIECES - 7 * k; piece++) {
+            for (int i = 0; i < PIECE; i++) bytes[i] = (char)(k + piece * i + i / 7);
+            ck_assert_uint_eq(fwrite(bytes, 1, PIECE, to), PIECE);
+        }
+        ck_assert_int_eq(fclose(to), 0);
+        test_ok(ctx, msx__file_open(&f[k], ctx, path));
+        msx__file_tap_begin(&taps[k]);
+        f[k].tap = all[k] = &taps[k];
+    }
+    size_t n = (size_t)_i / 3 + 1;
+    msx__hash_queue *q;
+    uint64_t marks[PLACES][FILES];
+    test_ok(ctx, msx__hash_queue_start(&q, ctx, all, n, _i % 3 + 1));
+    for (int piece = 0; piece < PIECES; piece++) {
+        if (piece >= PLACES) msx__hash_queue_wait(q, marks[piece % PLACES]);
+        for (size_t k = 0; k < n; k++)
+            if (piece < PIECES - 7 * (int)k)
+                test_ok(ctx, msx__file_read_lasting(&f[k], piece * PIECE, places[k][piece % PLACES],
+                                                    PIECE));
+        msx__hash_queue_mark(q, marks[piece % PLACES]);
+        if (piece % 2) msx__hash_queue_go(q);
+    }
+    msx__hash_queue_stop(q);
+    for (size_t k = 0; k < FILES; k++) {
+        char got[MSX__SHA256_HEX], expected[MSX__SHA256_HEX];
+        test_ok(ctx, msx__file_hash(&f[k], got));
+        test_ok(ctx, msx__file_sha256(ctx, f[k].path, expected));
+        ck_assert_str_eq(got, expected);
+        msx__file_close(&f[k]);
+    }
+}
+END_TEST
+
 /* ---- what fails on the way -------------------------------------------------------------------- */
 
 static int cancel_half_way(const msx_progress *p, void *payload) {
@@ -562,6 +606,7 @@ int main(void) {
     tcase_add_test(t, the_result_has_the_order_of_the_base);
     tcase_add_test(t, reads_in_any_order_hash_every_byte_once);
     tcase_add_test(t, several_hashes_at_once_are_those_of_each_alone);
+    tcase_add_loop_test(t, a_queue_hashes_what_is_read, 0, 15);
     tcase_add_loop_test(t, a_cancelled_merge_leaves_nothing, 0, WIDTHS);
     tcase_add_loop_test(t, an_input_that_is_cut_meanwhile_is_an_error, 0, WIDTHS);
     tcase_add_loop_test(t, the_first_of_several_failures_is_reported, 0, 2 * WIDTHS);
