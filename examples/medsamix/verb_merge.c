@@ -243,7 +243,8 @@ static int merge(program *p, const msx_plan *plan, const models *m) {
     const msx_save_options save = {.struct_size = sizeof save,
                                    .dtype = dtype ? dtype_named(dtype) : 0, /* the plan's */
                                    .scheme = option_text(p, "names"),
-                                   .shard_bytes = 1000000 * option_int(p, "shard-size", 0)};
+                                   .shard_bytes = 1000000 * option_int(p, "shard-size", 0),
+                                   .draft = option_given(p, "draft")};
     int code = program_status(p, msx_merge_files(p->ctx, plan, m->paths, m->names, m->n,
                                                  option_text(p, "output"), &save,
                                                  option_given(p, "allow-nonfinite")));
@@ -253,9 +254,25 @@ static int merge(program *p, const msx_plan *plan, const models *m) {
 
 /* ---- verifying ---------------------------------------------------------------------------------------- */
 
+static void print_check(const char *file, const msx_merge_check *check) {
+    progress_clear();
+    if (check->equal)
+        printf("%s: equal to its rebuild, byte for byte\n", file);
+    else
+        printf("%s: differs from its rebuild at byte %lld; %s%s\n", file,
+               (long long)check->first_byte,
+               *check->tensor ? "first tensor that differs: " : "all tensors are equal",
+               check->tensor);
+    if (check->draft)
+        printf("It is a draft, which carries no SHA-256 of its inputs: %s\n",
+               check->equal ? "that these give the same bytes is all that can be checked"
+                            : "it may have been merged from other files than these");
+}
+
 static int verify(program *p, const models *m) {
-    static const char *const others[] = {"plan",  "method", "set",        "output",
-                                         "dtype", "names",  "shard-size", "allow-nonfinite"};
+    static const char *const others[] = {"plan",       "method",          "set",
+                                         "output",     "dtype",           "names",
+                                         "shard-size", "allow-nonfinite", "draft"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (option_given(p, others[i]))
             return program_usage(p, "--%s does not go with --verify: the file says it itself",
@@ -269,20 +286,13 @@ static int verify(program *p, const models *m) {
         p, by_plan ? msx_merge_verify(&check, p->ctx, file, NULL, NULL, 0)
                    : msx_merge_verify(&check, p->ctx, file, m->paths, m->names, m->n));
     if (code) return code;
-    if (p->json) {
-        code = program_json(p, json_pack("{s:s, s:b, s:I, s:s}", "file", file, "equal",
-                                         (int)check.equal, "first_byte",
-                                         (json_int_t)check.first_byte, "tensor", check.tensor));
-    } else {
-        progress_clear();
-        if (check.equal)
-            printf("%s: equal to its rebuild, byte for byte\n", file);
-        else
-            printf("%s: differs from its rebuild at byte %lld; %s%s\n", file,
-                   (long long)check.first_byte,
-                   *check.tensor ? "first tensor that differs: " : "all tensors are equal",
-                   check.tensor);
-    }
+    if (p->json)
+        code =
+            program_json(p, json_pack("{s:s, s:b, s:I, s:s, s:b}", "file", file, "equal",
+                                      (int)check.equal, "first_byte", (json_int_t)check.first_byte,
+                                      "tensor", check.tensor, "draft", (int)check.draft));
+    else
+        print_check(file, &check);
     return code || check.equal ? code : PROGRAM_INPUT;
 }
 
@@ -348,6 +358,11 @@ static const program_option options[] = {
     {.name = "allow-nonfinite",
      .kind = OPTION_FLAG,
      .help = "merge also weights that are not numbers or infinite"},
+    {.name = "draft",
+     .kind = OPTION_FLAG,
+     .help =
+         "for trying many merges: do not hash the inputs and do not wait for the disk; the file says "
+         "that it is a draft. Publish files that were merged without it"},
     {.name = "verify",
      .kind = OPTION_TEXT,
      .argument = "FILE",
@@ -366,7 +381,8 @@ const program_verb verb_merge = {
         "Merges fine-tuned SAM checkpoints with their base, group by group. Models that a plan names\n"
         "files for need not be given. The plan, the SHA-256 of every input and the version are kept\n"
         "in the file that is written; --verify rebuilds such a file from the same inputs: exit code 0\n"
-        "when it is equal, 3 when not.",
+        "when it is equal, 3 when not. With --draft the file has the same tensors sooner, but does not\n"
+        "say which inputs it was merged from.",
     .options = options,
     .opens = true,
     .run = run,

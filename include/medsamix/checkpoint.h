@@ -147,6 +147,9 @@ typedef struct msx_save_options {
     int64_t
         shard_bytes; /**< of data at most in one file of a sharded one, if a tensor is not larger;
                                 default 5 * 10^9, as in transformers */
+    int64_t
+        draft; /**< 1: for trying out; saving does not wait for the disk, so that a loss of power may
+                        take the file, and a merge does not hash its inputs (msx_merge_files()).  Since 0.1 */
 } msx_save_options;
 
 /** Write all floating tensors and the metadata. The file appears under its name only when complete; of a

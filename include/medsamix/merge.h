@@ -187,6 +187,10 @@ MSX_API msx_status msx_merger_run(msx_merger *m, const msx_plan *plan, const msx
  *  and written at the same time, on threads of their own that mostly wait; with one thread all runs on
  *  the caller's. The tensors of the file lie as those of the base's file. The file appears under its name only when it is complete: a failure or a cancelled
  *  call leaves nothing. Progress: stage "merge", in tensors.
+ *
+ *  With `draft` of the options, for trying many merges: the same tensors to the bit, but the inputs are not
+ *  hashed and the disk is not waited for. medsamix.draft then stands in place of medsamix.input.NAME, so that
+ *  nothing proves later which files were merged. Publish files that were merged without it.
  *  @param n models, the first is the base; with n 0 and `paths` and `names` NULL, the files that the plan
  *  names. @param options NULL for the defaults; an element type of 0 is the plan's.
  *  @return what opening and reading checkpoints and msx_merger_run() return; MSX_E_IO when the file
@@ -201,6 +205,8 @@ typedef struct msx_merge_check {
     int64_t equal;      /**< 1 when every byte is the same */
     int64_t first_byte; /**< first byte of the file that differs; -1 when equal */
     char tensor[512];   /**< first tensor that differs; "" when only something else does */
+    int64_t draft; /**< 1 for a draft, which does not say what its inputs were: a difference may
+                             then come from other inputs as well as from a changed file.  Since 0.1 */
 } msx_merge_check;
 
 /** Rebuild a merged file from the plan it carries and its inputs, in its container and element type,
@@ -208,7 +214,7 @@ typedef struct msx_merge_check {
  *  names as in the merge. With n 0 and `paths` and `names` NULL: the files that the plan names, relative
  *  ones beside the merged file. @return MSX_OK also for a file that differs; MSX_E_UNSUPPORTED for a file
  *  without a plan, MSX_E_NOTFOUND for a model that is missing or too many, MSX_E_FORMAT when the
- *  SHA-256 of inputs are not the recorded ones (the text names them all). */
+ *  SHA-256 of inputs are not the recorded ones (the text names them all; a draft recorded none). */
 MSX_API msx_status msx_merge_verify(msx_merge_check *out, msx_ctx *ctx, const char *path,
                                     const char *const *paths, const char *const *names, size_t n);
 

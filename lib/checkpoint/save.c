@@ -78,6 +78,12 @@ static msx_status check_complete(msx__save *s) {
 
 /* ---- data ---------------------------------------------------------------------------------- */
 
+msx_status msx__save_open(const msx__save *s, msx__output *out, const char *path) {
+    MSX_TRY(msx__output_open(out, s->ctx, path));
+    out->draft = s->draft;
+    return MSX_OK;
+}
+
 int64_t msx__save_bytes(const msx__save *s, int64_t k) {
     return s->c->tensors[s->items[k].tensor].elements * (int64_t)msx_dtype_size(s->dtype);
 }
@@ -187,20 +193,29 @@ static msx_status write_or_compare(msx__save *s, int writer) {
     if (s->against)
         msx__output_compare(&s->out, s->ctx, &s->against->file);
     else
-        MSX_TRY(msx__output_open(&s->out, s->ctx, s->path));
+        MSX_TRY(msx__save_open(s, &s->out, s->path));
     MSX_TRY(writers[writer].write(s));
     return msx__output_commit(&s->out);
 }
 
-/* The caller's options, which may be those of an earlier version, and the defaults. */
+msx_status msx__save_options_take(msx_save_options *o, msx_ctx *ctx,
+                                  const msx_save_options *options) {
+    *o = (msx_save_options){.struct_size = sizeof *o};
+    if (!options) return MSX_OK;
+    if (options->struct_size < offsetof(msx_save_options, shard_bytes))
+        return msx__fail(ctx, MSX_E_ARG, "struct_size of msx_save_options is not set");
+    memcpy(o, options, options->struct_size < sizeof *o ? options->struct_size : sizeof *o);
+    o->struct_size = sizeof *o;
+    if (o->draft != 0 && o->draft != 1)
+        return msx__fail(ctx, MSX_E_ARG, "draft is %" PRId64 "; use 0 or 1", o->draft);
+    return MSX_OK;
+}
+
+/* The caller's options and the defaults. */
 static msx_status complete_options(msx_ctx *ctx, const msx_save_options *options,
                                    msx_save_options *o) {
     static const char *const schemes[] = {"official", "hf"};
-    *o = (msx_save_options){.struct_size = sizeof *o};
-    if (options && options->struct_size < offsetof(msx_save_options, shard_bytes))
-        return msx__fail(ctx, MSX_E_ARG, "struct_size of msx_save_options is not set");
-    if (options)
-        memcpy(o, options, options->struct_size < sizeof *o ? options->struct_size : sizeof *o);
+    MSX_TRY(msx__save_options_take(o, ctx, options));
     if (!o->dtype) o->dtype = MSX_DTYPE_F32;
     if (!msx__dtype_is_float(o->dtype))
         return msx__fail(ctx, MSX_E_ARG,
@@ -225,6 +240,7 @@ static msx_status save(msx__save *s, const msx_save_options *options) {
     s->dtype = o.dtype;
     s->hf = !strcmp(o.scheme, "hf");
     s->shard_bytes = o.shard_bytes;
+    s->draft = o.draft;
     s->out.fd = -1;
     msx_status status = write_or_compare(s, writer);
     if (s->against && !s->differs_in) s->differs = s->out.differs;

@@ -25,12 +25,16 @@ typedef struct msx__save {
     void *raw;     /* ... and as it is written; NULL when both are float32 */
     bool hf;       /* names of transformers */
     int64_t shard_bytes;
+    bool draft; /* do not wait for the disk */
     const char *path;
     const msx_checkpoint *against; /* compare with its files instead of writing */
     msx__output out;               /* the file, or the index of shards */
     int64_t differs_in;            /* shard that differs first, from 1; 0: none does */
     int64_t differs;               /* its byte */
 } msx__save;
+
+/* Open a file to write. */
+msx_status msx__save_open(const msx__save *s, msx__output *out, const char *path);
 
 /* Bytes of item k as written. */
 int64_t msx__save_bytes(const msx__save *s, int64_t k);

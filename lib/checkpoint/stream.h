@@ -56,6 +56,10 @@ typedef struct msx__tensor_source {
     void *payload;
 } msx__tensor_source;
 
+/* The caller's options, which may be those of an earlier version, in a struct of this one. */
+msx_status msx__save_options_take(msx_save_options *o, msx_ctx *ctx,
+                                  const msx_save_options *options);
+
 /* As msx_checkpoint_save. */
 msx_status msx__checkpoint_save_from(const msx_checkpoint *c, const msx__tensor_source *source,
                                      const char *path, const msx_save_options *options);

@@ -68,7 +68,7 @@ static const char *without_folder(const char *path) {
 
 static msx_status open_shard(shards *x, int64_t i) {
     const msx_checkpoint *against = x->s->against;
-    if (!against) return msx__output_open(&x->out[i], x->s->ctx, x->names[i]);
+    if (!against) return msx__save_open(x->s, &x->out[i], x->names[i]);
     msx__output_compare(&x->out[i], x->s->ctx, &against->shards[i]->file);
     return MSX_OK;
 }

@@ -62,6 +62,7 @@ typedef struct msx__output {
     int fd;
     int64_t offset; /* bytes written so far */
     int64_t begun;  /* of these, given to the disk already */
+    bool draft;     /* set behind msx__output_open: do not wait for the disk */
     char *pending;
     size_t n_pending;
     const msx__file *against; /* compare instead of writing */
@@ -72,7 +73,7 @@ msx_status msx__output_open(msx__output *o, msx_ctx *ctx, const char *path);
 msx_status msx__output_write(msx__output *o, const void *bytes, size_t n);
 /* Replace bytes that were written before. Not while comparing. */
 msx_status msx__output_patch(msx__output *o, int64_t offset, const void *bytes, size_t n);
-/* Flush, fsync, rename. The struct is finished whatever is returned. */
+/* Flush, fsync unless a draft, rename. The struct is finished whatever is returned. */
 msx_status msx__output_commit(msx__output *o);
 /* The same up to the rename, which a later commit does: of several files none appears before all are
  * complete, and no more than one is open at a time. */

@@ -16,7 +16,8 @@ msx_status msx__hash_queue_start(msx__hash_queue **out, msx_ctx *ctx, msx__file_
 /* Hash what was read since the last call. */
 void msx__hash_queue_go(msx__hash_queue *q);
 
-/* How much of every tap has been handed over, and waiting until that is hashed. marks (n) */
+/* How much of every tap has been handed over, and waiting until that is hashed, which helps to hash.
+ * marks (n) */
 void msx__hash_queue_mark(const msx__hash_queue *q, uint64_t *marks);
 void msx__hash_queue_wait(msx__hash_queue *q, const uint64_t *marks);
 

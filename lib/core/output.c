@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Output files that appear under their name only when complete: write beside, fsync, rename. */
+/* Output files that appear under their name only when complete: write beside, fsync, rename; drafts without the
+ * fsync. */
 #include "core/file.h"
 
 #include <errno.h>
@@ -72,7 +73,7 @@ static msx_status flush(msx__output *o) {
 static void begin_writeback(msx__output *o) {
 #ifdef SYNC_FILE_RANGE_WRITE
     int64_t written = o->offset - (int64_t)o->n_pending;
-    if (written - o->begun < WRITEBACK) return;
+    if (o->draft || written - o->begun < WRITEBACK) return;
     (void)sync_file_range(o->fd, o->begun, written - o->begun, SYNC_FILE_RANGE_WRITE);
     o->begun = written;
 #else
@@ -142,7 +143,7 @@ msx_status msx__output_complete(msx__output *o) {
     }
     if (o->fd < 0) return MSX_OK;
     msx_status status = flush(o);
-    if (status == MSX_OK && fsync(o->fd) != 0 && errno != EINVAL && errno != ENOSYS)
+    if (status == MSX_OK && !o->draft && fsync(o->fd) != 0 && errno != EINVAL && errno != ENOSYS)
         status = cannot_write(o);
     if (close(o->fd) != 0 && status == MSX_OK) status = cannot_write(o);
     o->fd = -1;

@@ -219,6 +219,10 @@ void msx__plan_inputs_free(msx__plan_inputs *in); /* accepts a zeroed struct */
 msx_status msx__merge_rebuild(msx_checkpoint **out, msx_ctx *ctx, const msx_plan *plan,
                               const char *const *paths, const char *const *names, size_t n,
                               const msx_checkpoint *merged);
+/* In a file whose inputs were not hashed, in place of their SHA-256. */
+#define MSX__DRAFT_KEY "medsamix.draft"
+#define MSX__DRAFT     "inputs not hashed"
+bool msx__is_draft(const msx_checkpoint *merged);
 /* The inputs have the SHA-256 that the merged file recorded. */
 msx_status msx__check_inputs(const msx_checkpoint *merged, msx_ctx *ctx,
                              msx_checkpoint *const *inputs, const char *const *names, size_t n);

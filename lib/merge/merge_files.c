@@ -11,6 +11,7 @@ typedef struct job {
     const msx_plan *plan;
     size_t n;
     const char *const *names;
+    bool draft; /* the inputs are not hashed */
     msx_checkpoint *inputs[MSX__MAX_MODELS];
     msx_arch *arch;
     int64_t *order; /* of the architecture's tensors in the base's file, and so in the target's */
@@ -36,11 +37,11 @@ static msx_status set_provenance(msx_ctx *ctx, msx_checkpoint *target, const cha
     return MSX_OK;
 }
 
-/* With `known`, the SHA-256 of the inputs; before, zeros that keep their place. */
+/* With `known`, the SHA-256 of the inputs; before, zeros that keep their place. A draft has none. */
 static msx_status add_provenance(job *j, bool known) {
     char digests[MSX__MAX_MODELS][MSX__SHA256_HEX];
     const char *sha256[MSX__MAX_MODELS];
-    for (size_t i = 0; i < j->n; i++) {
+    for (size_t i = 0; i < j->n && !j->draft; i++) {
         memset(digests[i], '0', sizeof digests[i] - 1);
         digests[i][sizeof digests[i] - 1] = 0;
         if (known) MSX_TRY(msx_checkpoint_sha256(j->inputs[i], digests[i]));
@@ -49,10 +50,12 @@ static msx_status add_provenance(job *j, bool known) {
     msx__buffer text;
     msx__buffer_init(&text, j->ctx);
     msx__plan_print(j->plan, &text);
-    msx_status status = text.failed
-                            ? MSX_E_NOMEM
-                            : set_provenance(j->ctx, j->target, text.data, j->names, sha256, j->n);
+    msx_status status = text.failed ? MSX_E_NOMEM
+                                    : set_provenance(j->ctx, j->target, text.data, j->names, sha256,
+                                                     j->draft ? 0 : j->n);
     msx__buffer_free(&text);
+    if (status == MSX_OK && j->draft)
+        status = msx_checkpoint_set_meta(j->target, MSX__DRAFT_KEY, MSX__DRAFT);
     return status;
 }
 
@@ -105,6 +108,7 @@ static msx_status begin(job *j, bool allow_nonfinite,
                                                     .schedule = &j->schedule,
                                                     .order = j->order,
                                                     .allow_nonfinite = allow_nonfinite,
+                                                    .draft = j->draft,
                                                     .piece = MSX__PIPELINE_PIECE,
                                                     .ahead = MSX__PIPELINE_AHEAD});
 }
@@ -164,7 +168,8 @@ static msx_status finish(void *payload) {
 static msx_status merge_into_file(job *j, const char *const *paths, const char *out_path,
                                   const msx_save_options *options, bool allow_nonfinite) {
     MSX_TRY(open_inputs(j, paths));
-    for (size_t i = 0; i < j->n; i++) MSX_TRY(msx__checkpoint_hash_reads(j->inputs[i]));
+    for (size_t i = 0; i < j->n && !j->draft; i++)
+        MSX_TRY(msx__checkpoint_hash_reads(j->inputs[i]));
     MSX_TRY(begin(j, allow_nonfinite, msx__checkpoint_declare));
     MSX_TRY(add_provenance(j, false));
     const msx__tensor_source source = {load, finish, j};
@@ -178,10 +183,8 @@ msx_status msx_merge_files(msx_ctx *ctx, const msx_plan *plan, const char *const
     bool by_plan = !paths && !names && n == 0;
     if (!plan || (!by_plan && (!paths || !names)) || !out_path)
         return msx__fail(ctx, MSX_E_ARG, "msx_merge_files: NULL argument");
-    msx_save_options save = {.struct_size = sizeof save};
-    if (options && options->struct_size < sizeof save)
-        return msx__fail(ctx, MSX_E_ARG, "struct_size of msx_save_options is not set");
-    if (options) save = *options;
+    msx_save_options save;
+    MSX_TRY(msx__save_options_take(&save, ctx, options));
     if (!save.dtype) save.dtype = plan->dtype;
     msx__plan_inputs own = {0};
     if (by_plan) {
@@ -190,7 +193,7 @@ msx_status msx_merge_files(msx_ctx *ctx, const msx_plan *plan, const char *const
         names = own.names;
         n = own.n;
     }
-    job j = {.ctx = ctx, .plan = plan, .n = n, .names = names};
+    job j = {.ctx = ctx, .plan = plan, .n = n, .names = names, .draft = save.draft};
     msx_status status = merge_into_file(&j, paths, out_path, &save, allow_nonfinite);
     end(&j);
     msx__plan_inputs_free(&own);
@@ -206,7 +209,8 @@ static msx_status add_zeros(msx_checkpoint *c, const char *name, int rank, const
 static msx_status merge_into_memory(job *j, const char *const *paths,
                                     const msx_checkpoint *merged) {
     MSX_TRY(open_inputs(j, paths));
-    MSX_TRY(msx__check_inputs(merged, j->ctx, j->inputs, j->names, j->n));
+    j->draft = msx__is_draft(merged);
+    if (!j->draft) MSX_TRY(msx__check_inputs(merged, j->ctx, j->inputs, j->names, j->n));
     MSX_TRY(begin(j, true, add_zeros));
     for (int64_t i = 0; i < msx_arch_tensor_count(j->arch); i++) {
         int64_t elements = msx_checkpoint_elements(j->target, i), first = 0, n;

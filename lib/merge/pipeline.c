@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tensors go through in one of three ways. Where all can be cut into pieces the caller reads, merges and
- * writes each piece while it is in the cache, and other threads only hash. Else readers, the merger and the
- * caller each work on another tensor; they meet under one lock and tensors change hands only there. With one
+/* Tensors go through in one of four ways. Where all can be cut into pieces the caller reads, merges and
+ * writes each piece while it is in the cache, and other threads hash, at which the caller helps before it would
+ * wait; of a draft the merger reads and merges each piece, and the caller writes. Else readers, the merger and
+ * the caller each work on another tensor; they meet under one lock and tensors change hands only there. With one
  * thread the caller does everything. */
 #include "merge/pipeline.h"
 
@@ -61,7 +62,8 @@ struct msx__pipeline {
     msx_status status; /* of the unit number `merged`, when negative */
     char text[TEXT];
 
-    bool threaded, merging; /* readers run beside the caller; the merger's thread was started */
+    bool threaded, merging; /* stages run beside the caller; the merger's thread was started */
+    bool reads;             /* the merger reads, too, and there are no readers */
     pthread_t merger;
     reader readers[MAX_READERS];
     size_t n_readers, started;
@@ -117,6 +119,7 @@ static const char *beginning_with(const msx__pipeline *p, int64_t u) {
 
 static msx_status hash_input(msx__pipeline *p, size_t k) {
     char digest[MSX__SHA256_HEX]; /* the checkpoint keeps it */
+    if (p->job.draft) return MSX_OK;
     return msx_checkpoint_sha256(p->job.inputs[k], digest);
 }
 
@@ -166,6 +169,14 @@ static msx_status merge_inputs(msx__pipeline *p, int64_t u) {
                             p->results + p->out.at[u], &kernels);
 }
 
+static msx_status read_and_merge(msx__pipeline *p, int64_t u) {
+    msx_status status[MSX__MAX_MODELS];
+    read_inputs(p, 0, 1, u, status);
+    for (size_t k = 0; k < p->job.n; k++)
+        if (status[k] < 0) return msx__fail(p->job.ctx, status[k], "%s", p->inputs[k].text);
+    return merge_inputs(p, u);
+}
+
 /* ---- threads ---------------------------------------------------------------------------------------- */
 
 /* Wait until the inputs have room for unit u. */
@@ -204,7 +215,7 @@ static void *run_reader(void *payload) {
 /* Wait for all inputs of unit u and for room for its result; false when the merger is to end. */
 static bool wait_for_inputs(msx__pipeline *p, int64_t u) {
     pthread_mutex_lock(&p->lock);
-    for (size_t k = 0; k < p->job.n && p->status == MSX_OK; k++) {
+    for (size_t k = 0; k < p->job.n && p->status == MSX_OK && !p->reads; k++) {
         const input *in = &p->inputs[k];
         while (!p->stop && in->read <= u && in->status == MSX_OK)
             pthread_cond_wait(&p->changed, &p->lock);
@@ -223,7 +234,7 @@ static bool wait_for_inputs(msx__pipeline *p, int64_t u) {
 static void *run_merger(void *payload) {
     msx__pipeline *p = payload;
     for (int64_t u = 0; u < p->n_units && wait_for_inputs(p, u); u++) {
-        msx_status status = merge_inputs(p, u);
+        msx_status status = p->reads ? read_and_merge(p, u) : merge_inputs(p, u);
         pthread_mutex_lock(&p->lock);
         p->status = status;
         if (status < 0)
@@ -256,7 +267,7 @@ static msx_status make_room(msx__pipeline *p) {
         if (!msx__add(all, elements, &all)) all = INT64_MAX;
     }
     int64_t room = largest;
-    if (p->threaded) room += p->job.ahead;
+    if (p->threaded && !p->reads) room += p->job.ahead;
     if (room < LAP * p->job.piece)
         room = LAP * p->job.piece;
     else if (room > all)
@@ -273,11 +284,11 @@ static msx_status make_room(msx__pipeline *p) {
     return MSX_OK;
 }
 
-/* Can all be read, hashed, merged and written piece by piece? */
+/* Can all be read, hashed if that is to be, merged and written piece by piece? */
 static bool is_stream(const msx__pipeline *p) {
     for (int64_t u = 0; u < p->n_units; u++)
         if (p->units[u].n > p->job.piece) return false;
-    for (size_t k = 0; k < p->job.n; k++)
+    for (size_t k = 0; k < p->job.n && !p->job.draft; k++)
         if (!msx__checkpoint_is_plain(p->job.inputs[k])) return false;
     return true;
 }
@@ -297,14 +308,15 @@ static msx_status start(msx__pipeline *p) {
     int threads = msx_ctx_threads(ctx);
     MSX_TRY(msx__units_plan(&p->units, &p->n_units, &p->job));
     bool stream = threads > 1 && is_stream(p);
-    p->threaded = threads > 1 && !stream;
+    p->reads = stream && p->job.draft;
+    p->threaded = threads > 1 && (!stream || p->reads);
     MSX_TRY(msx__merge_kernels_open(&p->kernels, ctx));
-    msx__merge_kernels_set_threads(&p->kernels, p->threaded ? threads - 1 : 1);
+    msx__merge_kernels_set_threads(&p->kernels, p->threaded && !p->reads ? threads - 1 : 1);
     MSX_TRY(make_room(p));
-    if (stream) return start_stream(p, threads - 1);
-    if (!p->threaded) return MSX_OK;
+    if (!p->threaded) return stream ? start_stream(p, threads - 1) : MSX_OK;
     p->n_readers = (size_t)threads < MAX_READERS ? (size_t)threads : MAX_READERS;
     if (p->n_readers > p->job.n) p->n_readers = p->job.n;
+    if (p->reads) p->n_readers = 0;
     for (; p->started < p->n_readers; p->started++) {
         reader *r = &p->readers[p->started];
         *r = (reader){.p = p, .first = p->started};
@@ -341,11 +353,10 @@ static void place_here(msx__pipeline *p, int64_t u) {
 static msx_status make_here(msx__pipeline *p, int64_t u) {
     msx_status status[MSX__MAX_MODELS];
     place_here(p, u);
+    if (!p->queue) return read_and_merge(p, u);
     read_inputs(p, 0, 1, u, status);
-    if (p->queue) {
-        msx__hash_queue_mark(p->queue, p->marks + u % LAP * (int64_t)p->taps);
-        if (u % 2) msx__hash_queue_go(p->queue); /* waking is not for nothing */
-    }
+    msx__hash_queue_mark(p->queue, p->marks + u % LAP * (int64_t)p->taps);
+    if (u % 2) msx__hash_queue_go(p->queue); /* waking is not for nothing */
     for (size_t k = 0; k < p->job.n; k++)
         if (status[k] < 0) return msx__fail(p->job.ctx, status[k], "%s", p->inputs[k].text);
     return merge_inputs(p, u);
@@ -382,6 +393,7 @@ msx_status msx__pipeline_finish(msx__pipeline *p) {
     MSX_TRY(msx__progress(p->job.ctx, "merge", tensors, tensors, NAN));
     msx__hash_queue_stop(p->queue);
     p->queue = NULL;
+    if (p->job.draft) return MSX_OK;
     if (!p->threaded) msx__checkpoint_hash_ahead(p->job.inputs, p->job.n, NULL);
     for (size_t k = 0; k < p->job.n; k++) {
         if (!p->threaded) {

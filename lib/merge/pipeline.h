@@ -4,7 +4,7 @@
  *
  *   readers of inputs  ->  ring of inputs  ->  merger  ->  ring of results  ->  the caller
  *
- * Readers also hash (checkpoint/stream.h) and look for values that are not finite. Each stage works on
+ * Readers also hash (checkpoint/stream.h), unless it is a draft, and look for values that are not finite. Each stage works on
  * another tensor, or piece of one, at the same time. What a tensor becomes depends on nothing but the tensor,
  * so the results are those of msx_merger_run.
  */
@@ -24,6 +24,7 @@ typedef struct msx__pipeline_job {
     const msx__schedule *schedule;
     const int64_t *order; /* of the architecture's tensors; NULL: their own */
     bool allow_nonfinite;
+    bool draft; /* do not hash the inputs */
     int64_t
         piece; /* elements that are read at a time, and merged at a time where that is possible */
     int64_t ahead; /* elements of a model beyond the largest tensor that may be read ahead */

@@ -3,6 +3,7 @@
 #include "checkpoint/compare.h"
 #include "merge/merge.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,6 +34,10 @@ static msx_status check_list(const msx_checkpoint *merged, msx_ctx *ctx, const c
                              names[k]);
     }
     return MSX_OK;
+}
+
+bool msx__is_draft(const msx_checkpoint *merged) {
+    return msx_checkpoint_meta(merged, MSX__DRAFT_KEY) != NULL;
 }
 
 msx_status msx__check_inputs(const msx_checkpoint *merged, msx_ctx *ctx,
@@ -98,6 +103,7 @@ static msx_status rebuild(msx_merge_check *out, msx_ctx *ctx, const msx_checkpoi
     if (status == MSX_OK) {
         out->equal = difference.byte < 0;
         out->first_byte = difference.byte;
+        if (out->struct_size >= sizeof *out) out->draft = msx__is_draft(merged);
         snprintf(out->tensor, sizeof out->tensor, "%s", difference.tensor ? difference.tensor : "");
     }
     msx_checkpoint_free(rebuilt);
@@ -113,7 +119,7 @@ msx_status msx_merge_verify(msx_merge_check *out, msx_ctx *ctx, const char *path
     bool by_plan = !paths && !names && n == 0;
     if (!out || !path || (!by_plan && (!paths || !names)))
         return msx__fail(ctx, MSX_E_ARG, "msx_merge_verify: NULL argument");
-    if (out->struct_size < sizeof *out)
+    if (out->struct_size < offsetof(msx_merge_check, draft))
         return msx__fail(ctx, MSX_E_ARG, "msx_merge_check: struct_size is not set");
     if (!by_plan) MSX_TRY(msx__check_names(ctx, names, n));
     for (size_t i = 0; i < n; i++)

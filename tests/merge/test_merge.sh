@@ -105,6 +105,19 @@ printf 'x' | dd of="$folder/flipped.safetensors" bs=1 seek=99999 conv=notrunc 2>
 expect 3 "first tensor that differs: image_encoder." "$program" merge "${inputs[@]}" \
     --verify "$folder/flipped.safetensors"
 
+# a draft: the same tensors, and no word of its inputs
+merge --draft --plan "$folder/plan.yaml" -o "$folder/draft.pth" >/dev/null || fail "a draft"
+"$program" diff "$folder/plan.pth" "$folder/draft.pth" | grep -q differ && fail "a draft has other bits"
+expect 0 "medsamix.draft: inputs not hashed" "$program" inspect "$folder/draft.pth"
+"$program" inspect "$folder/draft.pth" | grep -q medsamix.input && fail "a draft speaks of its inputs"
+draft() { "$program" merge --verify "$folder/draft.pth" "$@"; }
+expect 0 "is all that can be checked" draft "${inputs[@]}"
+expect 0 '"draft": true' draft --json "${inputs[@]}"
+expect 0 '"draft": false' verify --json "${inputs[@]}"
+expect 3 "may have been merged from other files" draft "${inputs[@]:0:4}" \
+    --model macaque=$models/mini-human.pth
+expect 2 "--draft does not go with --verify" verify "${inputs[@]}" --draft
+
 # a plan that says all of a merge: files beside it, element type, values over the depth, filters
 cp $models/mini-base.pth "$folder/base.pth"
 cp $models/mini-human.pth "$folder/human.pth"

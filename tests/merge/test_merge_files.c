@@ -4,6 +4,7 @@
 #include "merge/small_sam.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,6 +89,43 @@ START_TEST(a_file_holds_the_bits_of_the_merge_in_memory) {
     test_ok(ctx, msx_merge_files(ctx, plan, paths, names, 3, out, NULL, false));
     expect_same_as_in_memory(out);
     expect_provenance(out);
+}
+END_TEST
+
+/* Says that it is a draft, and nothing of its inputs. */
+START_TEST(a_draft_has_the_same_tensors_and_no_hashes) {
+    static const char *const endings[] = {"safetensors", "pth", "safetensors.index.json"};
+    const msx_save_options o = {.struct_size = sizeof o, .draft = 1, .shard_bytes = 9000};
+    test_ok(ctx, msx_ctx_set_threads(ctx, 1 + _i % 2));
+    snprintf(out, sizeof out, "%s/merged.%s", folder, endings[_i / 2]);
+    test_ok(ctx, msx_merge_files(ctx, plan, paths, names, 3, out, &o, false));
+    expect_same_as_in_memory(out);
+    msx_checkpoint *file;
+    test_ok(ctx, msx_checkpoint_open(&file, ctx, out));
+    ck_assert_str_eq(msx_checkpoint_meta(file, "medsamix.version"), MSX_VERSION_STRING);
+    ck_assert_str_eq(msx_checkpoint_meta(file, "medsamix.plan"), plan_text);
+    ck_assert_str_eq(msx_checkpoint_meta(file, "medsamix.draft"), "inputs not hashed");
+    for (int64_t i = 0; i < msx_checkpoint_meta_count(file); i++)
+        ck_assert_ptr_null(strstr(msx_checkpoint_meta_key(file, i), "medsamix.input."));
+    msx_checkpoint_free(file);
+}
+END_TEST
+
+START_TEST(options_of_earlier_versions_are_no_draft) {
+    msx_save_options o = {.struct_size = offsetof(msx_save_options, draft), .draft = 1};
+    test_ok(ctx, msx_merge_files(ctx, plan, paths, names, 3, out, &o, false));
+    expect_provenance(out);
+    o.struct_size = offsetof(msx_save_options, shard_bytes);
+    test_ok(ctx, msx_merge_files(ctx, plan, paths, names, 3, out, &o, false));
+    expect_provenance(out);
+    ck_assert_int_eq(unlink(out), 0);
+    o.struct_size = 8;
+    test_fails(ctx, msx_merge_files(ctx, plan, paths, names, 3, out, &o, false), MSX_E_ARG,
+               "struct_size");
+    o = (msx_save_options){.struct_size = sizeof o, .draft = 2};
+    test_fails(ctx, msx_merge_files(ctx, plan, paths, names, 3, out, &o, false), MSX_E_ARG,
+               "draft is 2; use 0 or 1");
+    expect_empty_folder();
 }
 END_TEST
 
@@ -291,6 +329,8 @@ int main(void) {
     tcase_add_checked_fixture(t, set_up, tear_down);
     suite_add_tcase(s, t);
     tcase_add_test(t, a_file_holds_the_bits_of_the_merge_in_memory);
+    tcase_add_loop_test(t, a_draft_has_the_same_tensors_and_no_hashes, 0, 6);
+    tcase_add_test(t, options_of_earlier_versions_are_no_draft);
     tcase_add_test(t, faults_leave_no_file);
     tcase_add_test(t, weights_that_are_not_numbers_are_refused_unless_allowed);
     tcase_add_test(t, a_stopped_merge_leaves_no_file);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Merging in bounded memory: the bits of the merge in memory whatever the ring and the threads, hashes
  * of inputs in any order, a known peak, and nothing left behind by what fails on the way. */
-#include "core/file.h"
+#include "core/hash_queue.h"
 #include "merge/pipeline.h"
 #include "merge/small_sam.h"
 #include "support/vit_files.h"
@@ -51,6 +51,10 @@ static void save_models(msx_ctx *c, int width) {
         msx_checkpoint_free(m);
     }
 }
+
+static const msx_save_options draft = {.struct_size = sizeof draft, .draft = 1};
+/* A merge, or a draft of it. */
+static const msx_save_options *const kinds[] = {NULL, &draft};
 
 /* One method everywhere, its defaults but for what makes it do something. */
 static msx_plan *plan_of(const char *method) {
@@ -162,8 +166,10 @@ START_TEST(files_have_the_same_bytes_for_every_number_of_threads) {
     save_models(ctx, _i % WIDTHS);
     msx_plan *plan = plan_of(_i / WIDTHS ? "task_arithmetic" : "dare_ties");
     for (int pth = 0; pth < 2; pth++)
-        for (int hf = 0; hf < 2; hf++) {
+        for (int i = 0; i < 4; i++) {
+            bool hf = i % 2;
             const msx_save_options o = {.struct_size = sizeof o,
+                                        .draft = i / 2,
                                         .dtype = hf ? MSX_DTYPE_F16 : MSX_DTYPE_F32,
                                         .scheme = hf ? "hf" : "official"};
             snprintf(first, sizeof first, "%s/first%s", folder, pth ? ".pth" : ".safetensors");
@@ -344,6 +350,50 @@ START_TEST(several_hashes_at_once_are_those_of_each_alone) {
 }
 END_TEST
 
+/* Files read into places that are used again as soon as they are hashed, by whichever thread that was. */
+START_TEST(a_queue_hashes_what_is_read) {
+    enum { FILES = 5, PLACES = 3, PIECE = 5000, PIECES = 60 };
+    static char places[FILES][PLACES][PIECE];
+    msx__file f[FILES];
+    msx__file_tap taps[FILES], *all[FILES];
+    for (int k = 0; k < FILES; k++) {
+        char path[160], bytes[PIECE];
+        snprintf(path, sizeof path, "%s/bytes%d", folder, k);
+        FILE *to = fopen(path, "wb");
+        ck_assert_ptr_nonnull(to);
+        for (int piece = 0; piece < PIECES - 7 * k; piece++) {
+            for (int i = 0; i < PIECE; i++) bytes[i] = (char)(k + piece * i + i / 7);
+            ck_assert_uint_eq(fwrite(bytes, 1, PIECE, to), PIECE);
+        }
+        ck_assert_int_eq(fclose(to), 0);
+        test_ok(ctx, msx__file_open(&f[k], ctx, path));
+        msx__file_tap_begin(&taps[k]);
+        f[k].tap = all[k] = &taps[k];
+    }
+    size_t n = (size_t)_i / 3 + 1;
+    msx__hash_queue *q;
+    uint64_t marks[PLACES][FILES];
+    test_ok(ctx, msx__hash_queue_start(&q, ctx, all, n, _i % 3 + 1));
+    for (int piece = 0; piece < PIECES; piece++) {
+        if (piece >= PLACES) msx__hash_queue_wait(q, marks[piece % PLACES]);
+        for (size_t k = 0; k < n; k++)
+            if (piece < PIECES - 7 * (int)k)
+                test_ok(ctx, msx__file_read_lasting(&f[k], piece * PIECE, places[k][piece % PLACES],
+                                                    PIECE));
+        msx__hash_queue_mark(q, marks[piece % PLACES]);
+        if (piece % 2) msx__hash_queue_go(q);
+    }
+    msx__hash_queue_stop(q);
+    for (size_t k = 0; k < FILES; k++) {
+        char got[MSX__SHA256_HEX], expected[MSX__SHA256_HEX];
+        test_ok(ctx, msx__file_hash(&f[k], got));
+        test_ok(ctx, msx__file_sha256(ctx, f[k].path, expected));
+        ck_assert_str_eq(got, expected);
+        msx__file_close(&f[k]);
+    }
+}
+END_TEST
+
 /* ---- what fails on the way -------------------------------------------------------------------- */
 
 static int cancel_half_way(const msx_progress *p, void *payload) {
@@ -356,9 +406,9 @@ START_TEST(a_cancelled_merge_leaves_nothing) {
     save_models(ctx, _i);
     msx_plan *plan = plan_of("ties");
     msx_ctx_set_progress(ctx, cancel_half_way, NULL);
-    for (int threads = 1; threads <= 5; threads += 2) {
-        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
-        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+    for (int i = 0; i < 6; i++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, i / 2 * 2 + 1));
+        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, kinds[i % 2], false),
                    MSX_E_CANCELLED, "cancelled");
         expect_only_inputs();
         msx_ctx_reset_cancel(ctx);
@@ -395,9 +445,10 @@ START_TEST(the_first_of_several_failures_is_reported) {
         test_ok(ctx, msx_checkpoint_save(c, paths[k], NULL));
         msx_checkpoint_free(c);
     }
-    for (int round = 0; round < 40; round++) {
-        test_ok(ctx, msx_ctx_set_threads(ctx, 1 + round % 4));
-        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+    for (int round = 0; round < 80; round++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, 1 + round / 2 % 4));
+        test_fails(ctx,
+                   msx_merge_files(ctx, plan, paths, names, MODELS, out, kinds[round % 2], false),
                    MSX_E_FORMAT,
                    "1.safetensors: tensor image_encoder.neck.1.weight: element 1 is not a number");
     }
@@ -425,9 +476,9 @@ START_TEST(a_damaged_tensor_is_found_in_pieces) {
     fseek(f, -1, SEEK_CUR);
     fputc(byte ^ 4, f);
     ck_assert_int_eq(fclose(f), 0);
-    for (int threads = 1; threads <= 3; threads++) {
-        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
-        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+    for (int i = 0; i < 6; i++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, 1 + i / 2));
+        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, kinds[i % 2], false),
                    MSX_E_FORMAT, "the checksum of tensor");
         ck_assert_int_ne(access(out, F_OK), 0);
     }
@@ -441,9 +492,9 @@ START_TEST(a_full_disk_leaves_nothing) {
     signal(SIGXFSZ, SIG_IGN);
     const struct rlimit small = {30000, RLIM_INFINITY};
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
-    for (int threads = 1; threads <= 3; threads++) {
-        test_ok(ctx, msx_ctx_set_threads(ctx, threads));
-        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, NULL, false),
+    for (int i = 0; i < 6; i++) {
+        test_ok(ctx, msx_ctx_set_threads(ctx, 1 + i / 2));
+        test_fails(ctx, msx_merge_files(ctx, plan, paths, names, MODELS, out, kinds[i % 2], false),
                    MSX_E_IO, "merged.safetensors: cannot be written: File too large");
         expect_only_inputs();
     }
@@ -555,6 +606,7 @@ int main(void) {
     tcase_add_test(t, the_result_has_the_order_of_the_base);
     tcase_add_test(t, reads_in_any_order_hash_every_byte_once);
     tcase_add_test(t, several_hashes_at_once_are_those_of_each_alone);
+    tcase_add_loop_test(t, a_queue_hashes_what_is_read, 0, 15);
     tcase_add_loop_test(t, a_cancelled_merge_leaves_nothing, 0, WIDTHS);
     tcase_add_loop_test(t, an_input_that_is_cut_meanwhile_is_an_error, 0, WIDTHS);
     tcase_add_loop_test(t, the_first_of_several_failures_is_reported, 0, 2 * WIDTHS);

@@ -3,6 +3,7 @@
 #include "checkpoint/internal.h"
 #include "merge/small_sam.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -176,6 +177,31 @@ START_TEST(inputs_that_are_not_the_recorded_ones_are_named_all) {
 }
 END_TEST
 
+/* What the inputs were is not known, only whether these give the same bytes. */
+START_TEST(a_draft_is_compared_with_what_its_inputs_give) {
+    const msx_save_options o = {.struct_size = sizeof o, .draft = 1};
+    msx_merge_check check = verify();
+    ck_assert_int_eq(check.draft, 0);
+    merge("pth", &o);
+    check = verify();
+    ck_assert_int_eq(check.equal, 1);
+    ck_assert_int_eq(check.draft, 1);
+    merge("safetensors", &o);
+    rewrite(add_metadata);
+    ck_assert_int_eq(verify().equal, 1);
+    save_model(1, 79);
+    check = verify();
+    ck_assert_int_eq(check.equal, 0);
+    ck_assert_int_eq(check.draft, 1);
+    ck_assert_str_ne(check.tensor, "");
+    test_fails(ctx, msx_merge_verify(&check, ctx, merged, paths, names, 2), MSX_E_NOTFOUND,
+               "unknown model of the plan 'b'");
+    check = (msx_merge_check){.struct_size = offsetof(msx_merge_check, draft), .draft = 7};
+    test_ok(ctx, msx_merge_verify(&check, ctx, merged, paths, names, 3));
+    ck_assert_int_eq(check.draft, 7);
+}
+END_TEST
+
 START_TEST(faults_of_the_call_and_of_the_file_have_a_text) {
     static const char *const more[] = {"base", "a", "b", "c"};
     const char *const four[] = {files[0], files[1], files[2], files[2]};
@@ -251,6 +277,7 @@ int main(void) {
     tcase_add_test(t, the_first_tensor_that_differs_is_named_whatever_the_header_says);
     tcase_add_test(t, metadata_of_others_belongs_to_the_file);
     tcase_add_test(t, inputs_that_are_not_the_recorded_ones_are_named_all);
+    tcase_add_test(t, a_draft_is_compared_with_what_its_inputs_give);
     tcase_add_test(t, faults_of_the_call_and_of_the_file_have_a_text);
     tcase_add_test(t, a_file_that_ends_early_or_late_differs_where_it_ends);
     tcase_add_test(t, memory_failures_are_returned);
