@@ -11,6 +11,8 @@
 
 #define PARENTS 5   /* best trials that mutants are made of */
 #define AT_ONCE 512 /* configurations looked at together */
+#define MIN_VALUES                                                                                 \
+    2000 /* of the rows that climbs look at; with fewer, threads are not worth waking */
 
 typedef struct ranked {
     double value;
@@ -87,7 +89,8 @@ static void crew_free(crew *w) {
 
 static msx_status crew_init(crew *w, const msx__belief *b, const msx__utility *u,
                             const msx_history *h) {
-    *w = (crew){.ctx = h->ctx, .n = msx_ctx_threads(h->ctx)};
+    const bool small = b->n * h->space->n < MIN_VALUES;
+    *w = (crew){.ctx = h->ctx, .n = small ? 1 : msx_ctx_threads(h->ctx)};
     w->climbers = msx__calloc(w->ctx, (size_t)w->n, sizeof *w->climbers);
     msx_status status = w->climbers ? MSX_OK : MSX_E_NOMEM;
     for (int i = 0; status == MSX_OK && i < w->n; i++)

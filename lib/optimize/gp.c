@@ -67,15 +67,16 @@ typedef struct lesson {
     double prior;    /* minus its logarithm, at the last evaluation */
 } lesson;
 
-#define CHUNK 8 /* rows */
+#define CHUNK      8    /* rows */
+#define MIN_VALUES 8000 /* of rows that are learnt from on several threads */
 
 static int64_t chunks_of(int64_t n) {
     return (n + CHUNK - 1) / CHUNK;
 }
 
-/* Few rows are not worth waking threads. */
-static int threads_for(const msx_ctx *ctx, int64_t n) {
-    return n < 4 * CHUNK ? 1 : msx_ctx_threads(ctx);
+/* Few values are not worth waking threads, which on a busy machine come late. */
+static int threads_for(const msx__gp *g, int64_t n) {
+    return n * g->d < MIN_VALUES ? 1 : msx_ctx_threads(g->ctx);
 }
 
 /* The factored inverse covariance of n rows into l; false when it is not positive definite. `factors`: those
@@ -163,7 +164,7 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
     msx_ctx *ctx = g->ctx;
     const int32_t variables = g->kernel.n_theta + 1;
     const size_t rows = (size_t)n;
-    lesson s = {.gp = g, .x = x, .y = y, .n = n, .m = m, .threads = threads_for(ctx, n)};
+    lesson s = {.gp = g, .x = x, .y = y, .n = n, .m = m, .threads = threads_for(g, n)};
     msx__minimiser minimiser;
     MSX_TRY(msx__minimiser_init(&minimiser, ctx, variables));
     s.l = msx__alloc(ctx, rows * rows, sizeof *s.l);
@@ -217,7 +218,7 @@ msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64
     forget_data(g);
     g->x = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->x);
     g->columns = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->columns);
-    const int threads = threads_for(ctx, n);
+    const int threads = threads_for(g, n);
     g->room = msx__alloc(ctx, 4 * rows * (size_t)threads, sizeof *g->room);
     g->inverse = msx__alloc(ctx, rows * rows, sizeof *g->inverse);
     g->alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *g->alpha);
