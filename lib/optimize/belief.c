@@ -117,6 +117,34 @@ static msx_status learn_one(msx__belief *b, const msx__told *t, const work *w, i
     return learn_process(g, w, rows, w->y, 1, EVALUATIONS - TRIAL_EVALUATIONS, evidence);
 }
 
+/* Of processes that are worked on at once; within one of them there is one thread then. */
+static int processes_at_once(const msx__belief *b, int64_t rows) {
+    const int threads = msx__gp_threads(&b->gps[0], rows);
+    return threads < b->n_gps ? threads : b->n_gps;
+}
+
+/* Texts of errors belong to threads: the caller gets one here. All that can be missing is memory. */
+static msx_status passed_on(const msx__belief *b, msx_status status) {
+    if (status == MSX_OK) return status;
+    return msx__fail(b->ctx, status, "out of memory for the model of %d costs", b->m);
+}
+
+/* The parameters of each process, for several costs. */
+static msx_status learn_several(msx__belief *b, const work *w, int64_t rows) {
+    const int count = b->m / b->n_gps;
+    msx_status all = MSX_OK;
+#pragma omp parallel for num_threads(processes_at_once(b, rows)) schedule(dynamic)
+    for (int g = 0; g < b->n_gps; g++) {
+        double evidence;
+        begin_afresh(&b->gps[g]);
+        msx_status status = learn_process(&b->gps[g], w, rows, w->y + g * count * rows, count,
+                                          EVALUATIONS, &evidence);
+#pragma omp critical(msx_belief)
+        if (status < 0) all = status;
+    }
+    return passed_on(b, all);
+}
+
 /* Learn from the first n told trials. */
 static msx_status learn(msx__belief *b, const msx_history *h, msx__told *t, const work *w,
                         int64_t n) {
@@ -128,13 +156,8 @@ static msx_status learn(msx__belief *b, const msx_history *h, msx__told *t, cons
     if (t->m == 1) {
         status = learn_one(b, t, w, rows);
     } else {
-        double evidence;
         make_targets(b, t, w->rows, rows, false, w->y, w->scratch);
-        for (int g = 0, count = t->m / b->n_gps; status == MSX_OK && g < b->n_gps; g++) {
-            begin_afresh(&b->gps[g]);
-            status = learn_process(&b->gps[g], w, rows, w->y + g * count * rows, count, EVALUATIONS,
-                                   &evidence);
-        }
+        status = learn_several(b, w, rows);
     }
     if (status == MSX_OK) b->learned = n;
     msx__told_first(t, h, t->n);
@@ -144,19 +167,22 @@ static msx_status learn(msx__belief *b, const msx_history *h, msx__told *t, cons
 /* Give all processes n rows and targets y (m, n). */
 static msx_status condition(msx__belief *b, const double *x, const double *y, int64_t n) {
     const int count = b->m / b->n_gps;
-    for (int g = 0; g < b->n_gps; g++)
-        MSX_TRY(msx__gp_condition(&b->gps[g], x, y + g * count * n, n, count));
-    return MSX_OK;
+    msx_status all = MSX_OK;
+#pragma omp parallel for num_threads(processes_at_once(b, n)) schedule(dynamic)
+    for (int g = 0; g < b->n_gps; g++) {
+        msx_status status = msx__gp_condition(&b->gps[g], x, y + g * count * n, n, count);
+#pragma omp critical(msx_belief)
+        if (status < 0) all = status;
+    }
+    return passed_on(b, all);
 }
 
-/* Means (m) at a place; k and v: room for a value for each row. */
-static void predict(const msx__belief *b, const double *place, double *k, double *v,
-                    double *means) {
+/* Means (m) at a place; k: room for a value for each row. */
+static void predict(const msx__belief *b, const double *place, double *k, double *means) {
     const int count = b->m / b->n_gps;
-    double variance;
     for (int g = 0; g < b->n_gps; g++) {
         msx__gp_covariances(&b->gps[g], place, k);
-        msx__gp_posterior(&b->gps[g], k, means + g * count, &variance, v);
+        msx__gp_means(&b->gps[g], k, means + g * count);
     }
 }
 
@@ -171,13 +197,13 @@ static msx_status take_in(msx__belief *b, const msx_history *h, const msx__told 
     make_targets(b, t, w->rows, told, b->logarithms, w->y, w->scratch);
     for (int64_t i = told; i < n; i++) w->rows[i] = t->n + i - told;
     encode_rows(h, t, w->rows, n, w->x);
-    double *k = w->scratch, *v = k + n, *means = v + n;
+    double *k = w->scratch, *means = k + n;
     MSX_TRY(condition(b, w->x, w->y, told));
     if (n > told) {
         for (int j = m - 1; j >= 0; j--) /* rows of y become longer */
             memmove(w->y + j * n, w->y + j * told, (size_t)told * sizeof *w->y);
         for (int64_t i = told; i < n; i++) {
-            predict(b, w->x + i * d, k, v, means);
+            predict(b, w->x + i * d, k, means);
             for (int j = 0; j < m; j++) w->y[j * n + i] = means[j];
         }
         MSX_TRY(condition(b, w->x, w->y, n));
@@ -192,7 +218,7 @@ static msx_status take_in(msx__belief *b, const msx_history *h, const msx__told 
     b->n = n;
     for (int64_t i = 0; i < n; i++) {
         b->trials[i] = t->trials[w->rows[i]];
-        predict(b, w->x + i * d, k, v, b->means + i * m);
+        predict(b, w->x + i * d, k, b->means + i * m);
         b->score[i] = b->means[i * m];
     }
     return MSX_OK;

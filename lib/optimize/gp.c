@@ -74,8 +74,7 @@ static int64_t chunks_of(int64_t n) {
     return (n + CHUNK - 1) / CHUNK;
 }
 
-/* Few values are not worth waking threads, which on a busy machine come late. */
-static int threads_for(const msx__gp *g, int64_t n) {
+int msx__gp_threads(const msx__gp *g, int64_t n) {
     return n * g->d < MIN_VALUES ? 1 : msx_ctx_threads(g->ctx);
 }
 
@@ -164,7 +163,7 @@ msx_status msx__gp_learn(msx__gp *g, const double *x, const double *y, int64_t n
     msx_ctx *ctx = g->ctx;
     const int32_t variables = g->kernel.n_theta + 1;
     const size_t rows = (size_t)n;
-    lesson s = {.gp = g, .x = x, .y = y, .n = n, .m = m, .threads = threads_for(g, n)};
+    lesson s = {.gp = g, .x = x, .y = y, .n = n, .m = m, .threads = msx__gp_threads(g, n)};
     msx__minimiser minimiser;
     MSX_TRY(msx__minimiser_init(&minimiser, ctx, variables));
     s.l = msx__alloc(ctx, rows * rows, sizeof *s.l);
@@ -218,7 +217,7 @@ msx_status msx__gp_condition(msx__gp *g, const double *x, const double *y, int64
     forget_data(g);
     g->x = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->x);
     g->columns = msx__alloc(ctx, rows * (size_t)g->d, sizeof *g->columns);
-    const int threads = threads_for(g, n);
+    const int threads = msx__gp_threads(g, n);
     g->room = msx__alloc(ctx, 4 * rows * (size_t)threads, sizeof *g->room);
     g->inverse = msx__alloc(ctx, rows * rows, sizeof *g->inverse);
     g->alpha = msx__alloc(ctx, rows * (size_t)m, sizeof *g->alpha);
@@ -252,9 +251,13 @@ void msx__gp_covariances(const msx__gp *g, const double *place, double *k) {
     for (int64_t i = 0; i < g->n; i++) k[i] += MSX__GP_CONSTANT;
 }
 
+void msx__gp_means(const msx__gp *g, const double *k, double *means) {
+    for (int t = 0; t < g->m; t++) means[t] = msx__dot(g->alpha + t * g->n, k, g->n);
+}
+
 void msx__gp_posterior(const msx__gp *g, const double *k, double *means, double *variance,
                        double *v) {
-    for (int t = 0; t < g->m; t++) means[t] = msx__dot(g->alpha + t * g->n, k, g->n);
+    msx__gp_means(g, k, means);
     msx__lower_times(g->inverse, g->n, k, v);
     *variance = fmax(MSX__GP_CONSTANT + 1 - msx__dot(v, v, g->n), MIN_VARIANCE);
 }

@@ -34,6 +34,9 @@ void msx__gp_encode(const msx_space *s, const double *x, double *out);
 msx_status msx__gp_init(msx__gp *g, const msx_space *space);
 void msx__gp_free(msx__gp *g); /* accepts a zeroed struct */
 
+/* How many threads n rows are worth; few values are not worth waking any, which on a busy machine come late. */
+int msx__gp_threads(const msx__gp *g, int64_t n);
+
 /* Choose noise and parameters of the covariance that make n rows x (n, d) and targets y (m, n), each of
  * about mean 0 and variance 1, most probable: the evidence, in which the factor is integrated out, times
  * the prior. At most `evaluations` times n^3 work. `evidence`: its logarithm. */
@@ -49,7 +52,9 @@ static inline msx__kernel_rows msx__gp_rows(const msx__gp *g) {
 
 /* Covariances of a place with the rows, into k (n). */
 void msx__gp_covariances(const msx__gp *g, const double *place, double *k);
-/* From them means (m) and the variance before `factor`; v (n) receives inverse x k. */
+/* From them means (m). */
+void msx__gp_means(const msx__gp *g, const double *k, double *means);
+/* The same and the variance before `factor`; v (n) receives inverse x k. */
 void msx__gp_posterior(const msx__gp *g, const double *k, double *means, double *variance,
                        double *v);
 /* Leave-one-out means of target `t`, into out (n): what is predicted for a row by all others. */
