@@ -14,7 +14,7 @@ typedef struct digit {
     int shift, bits;
 } digit;
 static const digit digits[] = {{20, 11}, {9, 11}, {0, 9}};
-enum { N_DIGITS = 3, BINS = 1 << 11, BLOCK = 2048, LANES = 16 };
+enum { N_DIGITS = 3, BINS = 1 << 11, BLOCK = 2048 };
 
 /* All NaNs are equal: which bits a difference has that is none depends on the processor. */
 static inline uint32_t magnitude(float d) {
@@ -83,8 +83,8 @@ static window find_window(uint32_t *sample, int64_t n, int64_t k) {
 }
 
 /* Collect the block's keys inside the window in `found` (n); their number. `above` grows. */
-MSXK_INLINE int64_t collect_block(uint32_t *found, int64_t *above, const float *base,
-                                  const float *x, int64_t n, window w) {
+MSXK_INLINE int64_t collect(uint32_t *found, int64_t *above, const float *base, const float *x,
+                            int64_t n, window w) {
     uint32_t keys[BLOCK];
     int32_t higher = 0;
     int64_t inside = 0;
@@ -99,42 +99,44 @@ MSXK_INLINE int64_t collect_block(uint32_t *found, int64_t *above, const float *
     *above += higher;
     return inside;
 }
-MSXK_FOR_AVX2 static int64_t collect_block_avx2(uint32_t *found, int64_t *above, const float *base,
-                                                const float *x, int64_t n, window w) {
-    return collect_block(found, above, base, x, n, w);
+
+static int64_t collect_plain(uint32_t *found, int64_t *above, const float *base, const float *x,
+                             int64_t n, window w) {
+    return collect(found, above, base, x, n, w);
+}
+
+MSXK_FOR_AVX2 static int64_t collect_avx2(uint32_t *found, int64_t *above, const float *base,
+                                          const float *x, int64_t n, window w) {
+    return collect(found, above, base, x, n, w);
 }
 
 #if MSXK_HAVE_X86
-/* What compilers don't find: the keys inside move together in a register. `found` has room for LANES more. */
-MSXK_FOR_AVX512 static int64_t collect_block_avx512(uint32_t *found, int64_t *above,
-                                                    const float *base, const float *x, int64_t n,
-                                                    window w) {
+/* What compilers do not find: the keys inside a window move together in a register. A whole register is stored,
+ * which `found` has room for, as no more was found than looked at. */
+MSXK_FOR_AVX512 static int64_t collect_avx512(uint32_t *found, int64_t *above, const float *base,
+                                              const float *x, int64_t n, window w) {
+    enum { LANES = 16 };
     const __m512i magnitudes = _mm512_set1_epi32(0x7fffffff), nan = _mm512_set1_epi32(0x7fc00000);
     const __m512i low = _mm512_set1_epi32((int)w.low), high = _mm512_set1_epi32((int)w.high);
     const __m512i width = _mm512_sub_epi32(high, low);
-    int64_t inside = 0, i = 0, higher = 0;
+    int64_t inside = 0, i = 0;
     for (; i + LANES <= n; i += LANES) {
         __m512 change = _mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(base + i));
         __m512i key = _mm512_and_si512(_mm512_castps_si512(change), magnitudes);
         key = _mm512_min_epu32(key, nan);
-        higher += __builtin_popcount(_mm512_cmpgt_epu32_mask(key, high));
+        *above += __builtin_popcount(_mm512_cmpgt_epu32_mask(key, high));
         __mmask16 in = _mm512_cmple_epu32_mask(_mm512_sub_epi32(key, low), width);
         _mm512_storeu_si512(found + inside, _mm512_maskz_compress_epi32(in, key));
         inside += __builtin_popcount(in);
     }
-    *above += higher;
-    return inside + collect_block(found + inside, above, base + i, x + i, n - i, w);
+    return inside + collect(found + inside, above, base + i, x + i, n - i, w);
 }
 #else
-#define collect_block_avx512 collect_block_avx2
+#define collect_avx512 collect_plain
 #endif
-
-static int64_t collect_on(int path, uint32_t *found, int64_t *above, const float *base,
-                          const float *x, int64_t n, window w) {
-    if (path >= MSXK_AVX512) return collect_block_avx512(found, above, base, x, n, w);
-    if (path == MSXK_AVX2) return collect_block_avx2(found, above, base, x, n, w);
-    return collect_block(found, above, base, x, n, w);
-}
+MSXK_PATH_TABLE(int64_t, collect,
+                (uint32_t * found, int64_t *above, const float *base, const float *x, int64_t n,
+                 window w));
 
 /* 1 when the threshold was found, 0 when not. The candidates have no order, and need none. */
 static int select_by_sample(msx_kdev *dev, const float *base, const float *x, int64_t n, int64_t k,
@@ -147,9 +149,9 @@ static int select_by_sample(msx_kdev *dev, const float *base, const float *x, in
     window w = find_window(sample, n, k);
 #pragma omp parallel for schedule(static) num_threads(dev->threads) reduction(+ : above)
     for (int64_t begin = 0; begin < n; begin += BLOCK) {
-        uint32_t found[BLOCK + LANES];
-        int64_t place, inside = collect_on(dev->path, found, &above, base + begin, x + begin,
-                                           msxk_cpu_min(BLOCK, n - begin), w);
+        uint32_t found[BLOCK];
+        int64_t place, inside = collect_on[dev->path](found, &above, base + begin, x + begin,
+                                                      msxk_cpu_min(BLOCK, n - begin), w);
 #pragma omp atomic capture
         {
             place = total;

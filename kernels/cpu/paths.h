@@ -51,6 +51,11 @@ const char *msxk_cpu_path_name(int path);
 #define MSXK_HAVE_AMX 0
 #endif
 
+/* name_on[path](...) of a function that is there for every path. */
+#define MSXK_PATH_TABLE(result, name, params)                                                      \
+    static result(*const name##_on[MSXK_PATHS])                                                    \
+        params = {name##_plain, name##_avx2, name##_avx512, name##_avx512, name##_avx512}
+
 /* Compile the MSXK_INLINE function `name` for every path: name_on[path](...) runs it. */
 #define MSXK_VARIANTS(result, name, params, args)                                                  \
     static result name##_plain params {                                                            \
@@ -62,8 +67,7 @@ const char *msxk_cpu_path_name(int path);
     MSXK_FOR_AVX512 static result name##_avx512 params {                                           \
         return name args;                                                                          \
     }                                                                                              \
-    static result(*const name##_on[MSXK_PATHS])                                                    \
-        params = {name##_plain, name##_avx2, name##_avx512, name##_avx512, name##_avx512}
+    MSXK_PATH_TABLE(result, name, params)
 
 #define MSXK_UNWRAP(...) __VA_ARGS__
 
@@ -85,7 +89,6 @@ const char *msxk_cpu_path_name(int path);
     MSXK_FOR_AVX512 static result name##_avx512 params {                                           \
         return name##_fused args;                                                                  \
     }                                                                                              \
-    static result(*const name##_on[MSXK_PATHS])                                                    \
-        params = {name##_plain, name##_avx2, name##_avx512, name##_avx512, name##_avx512}
+    MSXK_PATH_TABLE(result, name, params)
 
 #endif

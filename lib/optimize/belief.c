@@ -117,32 +117,31 @@ static msx_status learn_one(msx__belief *b, const msx__told *t, const work *w, i
     return learn_process(g, w, rows, w->y, 1, EVALUATIONS - TRIAL_EVALUATIONS, evidence);
 }
 
-/* Of processes that are worked on at once; within one of them there is one thread then. */
+/* How many processes are worked on at once; each of them has one thread then. */
 static int processes_at_once(const msx__belief *b, int64_t rows) {
     const int threads = msx__gp_threads(&b->gps[0], rows);
     return threads < b->n_gps ? threads : b->n_gps;
 }
 
 /* Texts of errors belong to threads: the caller gets one here. All that can be missing is memory. */
-static msx_status passed_on(const msx__belief *b, msx_status status) {
-    if (status == MSX_OK) return status;
-    return msx__fail(b->ctx, status, "out of memory for the model of %d costs", b->m);
+static msx_status passed_on(const msx__belief *b, int worst) {
+    if (worst == MSX_OK) return MSX_OK;
+    return msx__fail(b->ctx, (msx_status)worst, "out of memory for the model of %d costs", b->m);
 }
 
 /* The parameters of each process, for several costs. */
 static msx_status learn_several(msx__belief *b, const work *w, int64_t rows) {
     const int count = b->m / b->n_gps;
-    msx_status all = MSX_OK;
-#pragma omp parallel for num_threads(processes_at_once(b, rows)) schedule(dynamic)
+    int worst = MSX_OK;
+#pragma omp parallel for num_threads(processes_at_once(b, rows)) reduction(min : worst)
     for (int g = 0; g < b->n_gps; g++) {
         double evidence;
         begin_afresh(&b->gps[g]);
         msx_status status = learn_process(&b->gps[g], w, rows, w->y + g * count * rows, count,
                                           EVALUATIONS, &evidence);
-#pragma omp critical(msx_belief)
-        if (status < 0) all = status;
+        worst = status < worst ? status : worst;
     }
-    return passed_on(b, all);
+    return passed_on(b, worst);
 }
 
 /* Learn from the first n told trials. */
@@ -167,14 +166,13 @@ static msx_status learn(msx__belief *b, const msx_history *h, msx__told *t, cons
 /* Give all processes n rows and targets y (m, n). */
 static msx_status condition(msx__belief *b, const double *x, const double *y, int64_t n) {
     const int count = b->m / b->n_gps;
-    msx_status all = MSX_OK;
-#pragma omp parallel for num_threads(processes_at_once(b, n)) schedule(dynamic)
+    int worst = MSX_OK;
+#pragma omp parallel for num_threads(processes_at_once(b, n)) reduction(min : worst)
     for (int g = 0; g < b->n_gps; g++) {
         msx_status status = msx__gp_condition(&b->gps[g], x, y + g * count * n, n, count);
-#pragma omp critical(msx_belief)
-        if (status < 0) all = status;
+        worst = status < worst ? status : worst;
     }
-    return passed_on(b, all);
+    return passed_on(b, worst);
 }
 
 /* Means (m) at a place; k: room for a value for each row. */
@@ -229,8 +227,7 @@ msx_status msx__belief_update(msx__belief *b, const msx_history *h, msx__told *t
     if (!t->n) return MSX_DONE_EXHAUSTED;
     const int64_t all = t->n + t->running, lesson = lesson_before(t->n);
     const int64_t rows = all < 2 * ROWS ? all : 2 * ROWS;
-    const size_t room = (size_t)all,
-                 extra = (size_t)(2 * rows + t->m + b->gps[0].kernel.n_theta + 1);
+    const size_t room = (size_t)all, extra = (size_t)(rows + t->m + b->gps[0].kernel.n_theta + 1);
     work w = {.capacity = all};
     int64_t cells;
     if (!msx__mul(rows, h->space->n > t->m ? h->space->n : t->m, &cells))

@@ -164,6 +164,36 @@ START_TEST(threads_change_no_bit) {
 }
 END_TEST
 
+/* Two processes are learnt side by side: whichever runs out of memory, the caller is told, and can ask again. */
+START_TEST(memory_that_a_thread_lacks_is_the_callers_error) {
+    enum { TOLD = 50, CALLS = 60 };
+    for (int fail_at = 0; fail_at < CALLS; fail_at += 3) {
+        test_allocator a;
+        test_allocator_init(&a, -1, false);
+        msx_ctx *ctx;
+        ck_assert_int_eq(msx_ctx_create(&ctx, &a.table), MSX_OK);
+        test_ok(ctx, msx_ctx_set_threads(ctx, 2));
+        msx_space *s = merge_space(ctx);
+        msx_optimizer *o = make(ctx, s, "parego", PROCESS, 1);
+        double x[COLUMNS], costs[2];
+        for (int i = 0; i < TOLD; i++) {
+            msx_space_sample(s, 3, (uint64_t)i, x);
+            cost(x, costs);
+            test_ok(ctx, msx_optimizer_replay(o, x, costs));
+        }
+        int64_t trial;
+        a.fail_at = a.calls + fail_at;
+        test_fails(ctx, msx_optimizer_ask(o, x, &trial), MSX_E_NOMEM, "out of memory");
+        a.fail_at = -1;
+        test_ok(ctx, msx_optimizer_ask(o, x, &trial));
+        msx_optimizer_free(o);
+        msx_space_free(s);
+        msx_ctx_free(ctx);
+        ck_assert_int_eq(a.live, 0);
+    }
+}
+END_TEST
+
 /* Trials that are asked together differ, and all failing at first does no harm. */
 START_TEST(several_workers_and_failures_are_fine) {
     msx_ctx *ctx = test_ctx();
@@ -229,6 +259,7 @@ int main(void) {
     tcase_add_loop_test(t, resuming_changes_nothing, 0, n);
     tcase_add_loop_test(t, several_workers_and_failures_are_fine, 0, n);
     tcase_add_loop_test(t, threads_change_no_bit, 0, 2);
+    tcase_add_test(t, memory_that_a_thread_lacks_is_the_callers_error);
     tcase_add_test(t, options_are_named_bounded_and_documented);
     suite_add_tcase(suite, t);
     return test_run(suite);
