@@ -71,7 +71,7 @@ check-workers: $(PROGRAM) $(B)/tests/search/test_store
 #: make check-tsan    what threads share, under ThreadSanitizer (clang; its Archer knows OpenMP)
 TSAN_TESTS := $(addprefix build/tsan/tests/,core/test_core checkpoint/test_threads merge/test_merge_files \
   merge/test_merger merge/test_verify model/test_sessions model/test_model model/test_embedding \
-  search/test_evaluator model/test_generate model/test_propagate)
+  search/test_evaluator model/test_generate model/test_propagate optimize/test_smac)
 .PHONY: check-tsan
 check-tsan:
 	+$(MAKE) $(TSAN_TESTS) B=build/tsan CC=clang OPENMP=-fopenmp=libomp NVCC= SANITIZE=-fsanitize=thread \
