@@ -1,39 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tensors go through in one of four ways. Where all can be cut into pieces the caller reads, merges and
+/* Tensors go through in one of five ways. Where all can be cut into pieces the caller reads, merges and
  * writes each piece while it is in the cache, and other threads hash, at which the caller helps before it would
- * wait; of a draft the merger reads and merges each piece, and the caller writes. Else readers, the merger and
- * the caller each work on another tensor; they meet under one lock and tensors change hands only there. With one
- * thread the caller does everything. */
+ * wait; of a draft the merger reads and merges each piece, and the caller writes. Other drafts of few threads
+ * are shared: the merger takes whole tensors through reading and merging, and so does the caller when the one that
+ * it is to write is not there yet. Else readers, the merger and the caller each work on another tensor. They
+ * meet under one lock and tensors change hands only there. With one thread the caller does everything. */
 #include "merge/pipeline.h"
 
 #include "checkpoint/stream.h"
 #include "core/hash_queue.h"
+#include "merge/ring.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_READERS = 8, TEXT = 2048, LAP = 4 };
-
-/* Places of units in a circle of memory, handed out and taken back in their order. Small ones stay in its
- * first part, which is in the cache. */
-typedef struct ring {
-    int64_t capacity;   /* in elements, at least the largest unit */
-    int64_t small, lap; /* units up to that size stay in that first part */
-    int64_t head;       /* where the next one may begin */
-    int64_t placed, freed;
-    int64_t *at; /* place of each unit below `placed` */
-} ring;
+enum { MAX_READERS = 8, MAX_SHARERS = 3, TEXT = 2048, LAP = 4 };
 
 typedef struct input {
     float *memory;
     int64_t read; /* units that are in memory, or were */
-    uint32_t crc; /* of the tensor that is being read */
     bool hashed;
     msx_status status; /* of the unit number `read`, when negative */
-    char text[TEXT];
 } input;
+
+/* An input as the thread sees it that reads it. */
+typedef struct reading {
+    uint32_t crc;      /* of the tensor that is being read */
+    msx_status status; /* negative when it failed, which ends it */
+    char text[TEXT];
+} reading;
+
+/* Those who merge: the caller, and beside it the merger. */
+enum { CALLER, MERGER, HANDS };
+typedef struct hand {
+    msx__merge_kernels kernels;
+    reading *readings; /* of every input; readers use the caller's */
+} hand;
 
 typedef struct reader {
     struct msx__pipeline *p;
@@ -45,8 +49,8 @@ struct msx__pipeline {
     msx__pipeline_job job;
     msx__unit *units;
     int64_t n_units, next, begun; /* next: the caller's unit; begun: tensors of which it has one */
-    msx__merge_kernels kernels;
-    ring in, out;
+    hand hands[HANDS];
+    msx__ring in, out;
     input *inputs;
     float *results;
 
@@ -58,46 +62,26 @@ struct msx__pipeline {
     pthread_mutex_t lock; /* of everything below, and of the rings and inputs */
     pthread_cond_t changed;
     bool stop;
-    int64_t merged;    /* units whose result is in memory, or was */
-    msx_status status; /* of the unit number `merged`, when negative */
+    int64_t taken,
+        merged;     /* units that somebody merges, or did; whose result is in memory, or was */
+    bool *done;     /* units from `merged` on of which there is a result */
+    int64_t failed; /* the first unit that failed, and why; negative: none did */
+    msx_status status;
     char text[TEXT];
 
     bool threaded, merging; /* stages run beside the caller; the merger's thread was started */
     bool reads;             /* the merger reads, too, and there are no readers */
+    bool shared;            /* and the caller does what the merger does */
     pthread_t merger;
     reader readers[MAX_READERS];
     size_t n_readers, started;
 };
 
-/* ---- rings ------------------------------------------------------------------------------------- */
-
-/* Give unit `placed` a place; false when it has to wait until older ones are freed. Begin and end of
- * the occupied part are equal only when it is empty. */
-static bool ring_place(ring *r, int64_t elements) {
-    int64_t oldest = r->freed < r->placed ? r->at[r->freed] : -1;
-    int64_t end = elements <= r->small ? r->lap : r->capacity;
-    if (oldest < 0)
-        r->head = 0;
-    else if (r->head > oldest && end - r->head < elements)
-        r->head = 0;
-    if (oldest >= 0 && r->head <= oldest && oldest - r->head <= elements) return false;
-    r->at[r->placed++] = r->head;
-    r->head += elements;
-    return true;
-}
-
-static msx_status ring_open(ring *r, msx__pipeline *p, int64_t capacity) {
-    r->capacity = capacity;
-    r->small = p->job.piece;
-    r->lap = LAP * p->job.piece < capacity ? LAP * p->job.piece : capacity;
-    r->at = msx__calloc(p->job.ctx, (size_t)p->n_units, sizeof *r->at);
-    return r->at ? MSX_OK : MSX_E_NOMEM;
-}
-
 /* ---- what each stage does --------------------------------------------------------------------------- */
 
 /* Part [from, from + n) of a unit of input k. Views are read at once. */
-static msx_status read_part(msx__pipeline *p, size_t k, int64_t u, int64_t from, int64_t n) {
+static msx_status read_part(msx__pipeline *p, size_t k, reading *r, int64_t u, int64_t from,
+                            int64_t n) {
     const msx__pipeline_job *j = &p->job;
     const msx__unit *unit = &p->units[u];
     const msx_checkpoint *c = j->inputs[k];
@@ -106,7 +90,7 @@ static msx_status read_part(msx__pipeline *p, size_t k, int64_t u, int64_t from,
     float *out = p->inputs[k].memory + p->in.at[u] + from;
     MSX_TRY(msx__check_cancel(j->ctx));
     if (msx__checkpoint_has_pieces(c, tensor))
-        MSX_TRY(msx__checkpoint_read_piece(c, tensor, first, n, out, &p->inputs[k].crc));
+        MSX_TRY(msx__checkpoint_read_piece(c, tensor, first, n, out, &r->crc));
     else if (from == 0)
         MSX_TRY(msx_checkpoint_read(c, tensor, out, unit->n));
     return j->allow_nonfinite ? MSX_OK : msx__check_finite(j->ctx, c, name, out, first, n);
@@ -128,27 +112,25 @@ static void keep_text(const msx_ctx *ctx, char text[TEXT]) {
 }
 
 /* Read unit u of the inputs first, first + step, ... that have not failed, piece by piece of each, so that
- * they are hashed together and from the cache; or hash them to their ends. status[k] of each. */
-static void read_inputs(msx__pipeline *p, size_t first, size_t step, int64_t u,
-                        msx_status *status) {
+ * they are hashed together and from the cache; or hash them to their ends. */
+static void read_inputs(msx__pipeline *p, reading *readings, size_t first, size_t step, int64_t u) {
     const msx__pipeline_job *j = &p->job;
     int64_t elements = u < p->n_units ? p->units[u].n : 0, from = 0;
     msx_checkpoint *read[MSX__MAX_MODELS];
     size_t n = 0;
-    for (size_t k = first; k < j->n; k += step) {
-        status[k] = p->inputs[k].status;
-        if (status[k] == MSX_OK) read[n++] = j->inputs[k];
-    }
+    for (size_t k = first; k < j->n; k += step)
+        if (readings[k].status == MSX_OK) read[n++] = j->inputs[k];
     if (u == p->n_units || p->units[u].first == 0)
         msx__checkpoint_hash_ahead(read, n, beginning_with(p, u));
     do {
         int64_t part = elements - from < j->piece ? elements - from : j->piece;
         n = 0;
         for (size_t k = first; k < j->n; k += step) {
-            if (status[k] < 0) continue;
-            status[k] = u < p->n_units ? read_part(p, k, u, from, part) : hash_input(p, k);
-            if (status[k] < 0)
-                keep_text(j->ctx, p->inputs[k].text);
+            reading *r = &readings[k];
+            if (r->status < 0) continue;
+            r->status = u < p->n_units ? read_part(p, k, r, u, from, part) : hash_input(p, k);
+            if (r->status < 0)
+                keep_text(j->ctx, r->text);
             else
                 read[n++] = j->inputs[k];
         }
@@ -157,24 +139,30 @@ static void read_inputs(msx__pipeline *p, size_t first, size_t step, int64_t u,
     } while (from < elements);
 }
 
-static msx_status merge_inputs(msx__pipeline *p, int64_t u) {
+/* The first failure of a reading. */
+static msx_status all_read(const msx__pipeline *p, const reading *readings) {
+    for (size_t k = 0; k < p->job.n; k++)
+        if (readings[k].status < 0)
+            return msx__fail(p->job.ctx, readings[k].status, "%s", readings[k].text);
+    return MSX_OK;
+}
+
+static msx_status merge_inputs(msx__pipeline *p, const hand *h, int64_t u) {
     const msx__pipeline_job *j = &p->job;
     const msx__unit *unit = &p->units[u];
     const float *models[MSX__MAX_MODELS];
     for (size_t k = 0; k < j->schedule->n_models; k++)
         models[k] = p->inputs[j->schedule->models[k]].memory + p->in.at[u];
-    msx__merge_kernels kernels = p->kernels;
+    msx__merge_kernels kernels = h->kernels;
     kernels.piece = unit->n < msx__tensor_elements(j->arch, unit->tensor);
     return msx__merge_piece(j->schedule, j->arch, unit->tensor, models, unit->n,
                             p->results + p->out.at[u], &kernels);
 }
 
-static msx_status read_and_merge(msx__pipeline *p, int64_t u) {
-    msx_status status[MSX__MAX_MODELS];
-    read_inputs(p, 0, 1, u, status);
-    for (size_t k = 0; k < p->job.n; k++)
-        if (status[k] < 0) return msx__fail(p->job.ctx, status[k], "%s", p->inputs[k].text);
-    return merge_inputs(p, u);
+static msx_status read_and_merge(msx__pipeline *p, const hand *h, int64_t u) {
+    read_inputs(p, h->readings, 0, 1, u);
+    MSX_TRY(all_read(p, h->readings));
+    return merge_inputs(p, h, u);
 }
 
 /* ---- threads ---------------------------------------------------------------------------------------- */
@@ -182,7 +170,7 @@ static msx_status read_and_merge(msx__pipeline *p, int64_t u) {
 /* Wait until the inputs have room for unit u. */
 static bool wait_for_room(msx__pipeline *p, int64_t u) {
     pthread_mutex_lock(&p->lock);
-    while (!p->stop && u >= p->in.placed && !ring_place(&p->in, p->units[u].n))
+    while (!p->stop && !msx__ring_place(&p->in, u, p->units[u].n))
         pthread_cond_wait(&p->changed, &p->lock);
     bool go = !p->stop;
     pthread_mutex_unlock(&p->lock);
@@ -193,16 +181,16 @@ static bool wait_for_room(msx__pipeline *p, int64_t u) {
 static void *run_reader(void *payload) {
     const reader *r = payload;
     msx__pipeline *p = r->p;
-    msx_status status[MSX__MAX_MODELS];
+    reading *readings = p->hands[CALLER].readings;
     for (int64_t u = 0; u <= p->n_units; u++) {
         if (u < p->n_units && !wait_for_room(p, u)) break;
-        read_inputs(p, r->first, p->n_readers, u, status);
+        read_inputs(p, readings, r->first, p->n_readers, u);
         pthread_mutex_lock(&p->lock);
         for (size_t k = r->first; k < p->job.n; k += p->n_readers) {
             input *in = &p->inputs[k];
             if (in->status < 0) continue;
-            in->status = status[k];
-            if (status[k] < 0) continue;
+            in->status = readings[k].status;
+            if (in->status < 0) continue;
             in->hashed = u == p->n_units;
             in->read += u < p->n_units;
         }
@@ -212,39 +200,55 @@ static void *run_reader(void *payload) {
     return NULL;
 }
 
-/* Wait for all inputs of unit u and for room for its result; false when the merger is to end. */
-static bool wait_for_inputs(msx__pipeline *p, int64_t u) {
-    pthread_mutex_lock(&p->lock);
-    for (size_t k = 0; k < p->job.n && p->status == MSX_OK && !p->reads; k++) {
-        const input *in = &p->inputs[k];
-        while (!p->stop && in->read <= u && in->status == MSX_OK)
-            pthread_cond_wait(&p->changed, &p->lock);
-        if (in->read > u || p->stop) continue;
-        p->status = in->status;
-        memcpy(p->text, in->text, sizeof p->text);
-        pthread_cond_broadcast(&p->changed);
+/* With the lock: what became of unit u. The text of a failure is the context's. */
+static void settle(msx__pipeline *p, int64_t u, msx_status status) {
+    p->done[u] = status >= 0;
+    if (status < 0 && (p->failed < 0 || u < p->failed)) {
+        p->failed = u;
+        p->status = status;
+        keep_text(p->job.ctx, p->text);
     }
-    while (!p->stop && p->status == MSX_OK && !ring_place(&p->out, p->units[u].n))
-        pthread_cond_wait(&p->changed, &p->lock);
-    bool go = !p->stop && p->status == MSX_OK;
+    while (p->merged < p->n_units && p->done[p->merged]) p->merged++;
+    p->in.freed = p->merged;
+    pthread_cond_broadcast(&p->changed);
+}
+
+/* With the lock: are all inputs of unit u there? One that is not, and failed, fails it. */
+static bool has_inputs(msx__pipeline *p, int64_t u) {
+    for (size_t k = 0; k < p->job.n && !p->reads; k++) {
+        const input *in = &p->inputs[k];
+        if (in->read > u) continue;
+        if (in->status < 0) {
+            msx__fail(p->job.ctx, in->status, "%s", p->hands[CALLER].readings[k].text);
+            settle(p, u, in->status);
+        }
+        return false;
+    }
+    return true;
+}
+
+/* With the lock, which is given away meanwhile: merge the next unit that nobody merges. False when nothing
+ * can be done now. */
+static bool merge_next(msx__pipeline *p, const hand *h) {
+    int64_t u = p->taken;
+    if (u == p->n_units || p->failed >= 0 || !has_inputs(p, u)) return false;
+    if (p->shared && !msx__ring_place(&p->in, u, p->units[u].n)) return false;
+    if (!msx__ring_place(&p->out, u, p->units[u].n)) return false;
+    p->taken++;
     pthread_mutex_unlock(&p->lock);
-    return go;
+    msx_status status = p->reads ? read_and_merge(p, h, u) : merge_inputs(p, h, u);
+    pthread_mutex_lock(&p->lock);
+    settle(p, u, status);
+    return true;
 }
 
 static void *run_merger(void *payload) {
     msx__pipeline *p = payload;
-    for (int64_t u = 0; u < p->n_units && wait_for_inputs(p, u); u++) {
-        msx_status status = p->reads ? read_and_merge(p, u) : merge_inputs(p, u);
-        pthread_mutex_lock(&p->lock);
-        p->status = status;
-        if (status < 0)
-            keep_text(p->job.ctx, p->text);
-        else
-            p->merged = p->in.freed = u + 1;
-        pthread_cond_broadcast(&p->changed);
-        pthread_mutex_unlock(&p->lock);
-        if (status < 0) break;
-    }
+    pthread_mutex_lock(&p->lock);
+    while (!p->stop && p->failed < 0 && p->taken < p->n_units)
+        if (!merge_next(p, &p->hands[MERGER]) && p->failed < 0)
+            pthread_cond_wait(&p->changed, &p->lock);
+    pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
@@ -257,30 +261,56 @@ static msx_status start_thread(msx_ctx *ctx, pthread_t *thread, void *(*run)(voi
 
 /* ---- the pipeline ----------------------------------------------------------------------------------- */
 
-/* Room for the largest unit, and beside the caller for what is read ahead. */
+/* As the kernels have theirs: in large pages. The caller's release them. */
+static msx_status alloc_floats(msx__pipeline *p, float **out, int64_t n) {
+    const msx__merge_kernels *k = &p->hands[CALLER].kernels;
+    void *memory = NULL;
+    int code = k->ops->alloc(k->dev, &memory, (size_t)n * sizeof **out);
+    *out = memory;
+    return code == MSXK_OK
+               ? MSX_OK
+               : msx__fail(p->job.ctx, msx__kernel_status(code), "%s", k->ops->error(k->dev));
+}
+
+static void free_floats(msx__pipeline *p, float *memory) {
+    const msx__merge_kernels *k = &p->hands[CALLER].kernels;
+    if (memory) k->ops->release(k->dev, memory);
+}
+
+/* Room for the largest unit, and beside the caller for what is read ahead; for a third result, where the
+ * caller writes one and two are being made. */
 static msx_status make_room(msx__pipeline *p) {
     msx_ctx *ctx = p->job.ctx;
-    int64_t largest = 0, all = 0;
+    int64_t largest = 0, all = 0, lap = LAP * p->job.piece;
+    /* between large ones, a small one at the beginning would keep what follows from the place behind */
+    int64_t small = p->threaded && p->reads && !p->shared ? p->job.piece : 0;
     for (int64_t u = 0; u < p->n_units; u++) {
         int64_t elements = p->units[u].n;
         if (elements > largest) largest = elements;
         if (!msx__add(all, elements, &all)) all = INT64_MAX;
     }
-    int64_t room = largest;
-    if (p->threaded && !p->reads) room += p->job.ahead;
-    if (room < LAP * p->job.piece)
-        room = LAP * p->job.piece;
-    else if (room > all)
-        room = all; /* a small model fits as a whole */
-    MSX_TRY(ring_open(&p->in, p, room));
-    MSX_TRY(ring_open(&p->out, p, room));
-    p->inputs = msx__calloc(ctx, p->job.n, sizeof *p->inputs);
-    p->results = msx__alloc(ctx, (size_t)room, sizeof *p->results);
-    if (!p->inputs || !p->results) return MSX_E_NOMEM;
-    for (size_t k = 0; k < p->job.n; k++) {
-        p->inputs[k].memory = msx__alloc(ctx, (size_t)room, sizeof(float));
-        if (!p->inputs[k].memory) return MSX_E_NOMEM;
+    int64_t in = largest, out = largest;
+    if (p->threaded && (!p->reads || p->shared)) out = in += p->job.ahead;
+    if (p->shared) out += p->job.ahead;
+    int64_t *const rooms[] = {&in, &out};
+    for (int i = 0; i < 2; i++) {
+        if (*rooms[i] > all) *rooms[i] = all; /* a small model fits as a whole */
+        if (*rooms[i] < lap) *rooms[i] = lap;
     }
+    MSX_TRY(msx__ring_open(&p->in, ctx, p->n_units, in, small, lap));
+    MSX_TRY(msx__ring_open(&p->out, ctx, p->n_units, out, small, lap));
+    p->inputs = msx__calloc(ctx, p->job.n, sizeof *p->inputs);
+    if (!p->inputs) return MSX_E_NOMEM;
+    MSX_TRY(alloc_floats(p, &p->results, out));
+    for (size_t k = 0; k < p->job.n; k++) MSX_TRY(alloc_floats(p, &p->inputs[k].memory, in));
+    return MSX_OK;
+}
+
+static msx_status open_hand(msx__pipeline *p, hand *h, int threads) {
+    h->readings = msx__calloc(p->job.ctx, p->job.n, sizeof *h->readings);
+    if (!h->readings) return MSX_E_NOMEM;
+    MSX_TRY(msx__merge_kernels_open(&h->kernels, p->job.ctx));
+    msx__merge_kernels_set_threads(&h->kernels, threads);
     return MSX_OK;
 }
 
@@ -301,27 +331,44 @@ static msx_status start_stream(msx__pipeline *p, int threads) {
     return msx__checkpoint_hash_beside(&p->queue, j->inputs, j->n, threads);
 }
 
-/* The merger leaves a thread to the readers. These are no more than the processor can run: what one reads
- * is hashed together, which is cheaper (lib/core/hash_lanes.c). */
-static msx_status start(msx__pipeline *p) {
-    msx_ctx *ctx = p->job.ctx;
-    int threads = msx_ctx_threads(ctx);
+/* Cut tensors where that makes a stream of all; where tensors are shared a piece has no reader. */
+static msx_status choose_way(msx__pipeline *p, int threads) {
+    msx__pipeline_job whole = p->job;
+    whole.piece = INT64_MAX;
     MSX_TRY(msx__units_plan(&p->units, &p->n_units, &p->job));
-    bool stream = threads > 1 && is_stream(p);
-    p->reads = stream && p->job.draft;
+    bool stream = is_stream(p), draft = p->job.draft;
+    p->shared = draft && !stream && threads > 1 && threads <= MAX_SHARERS;
+    p->reads = p->shared || (draft && stream && threads > 1);
     p->threaded = threads > 1 && (!stream || p->reads);
-    MSX_TRY(msx__merge_kernels_open(&p->kernels, ctx));
-    msx__merge_kernels_set_threads(&p->kernels, p->threaded && !p->reads ? threads - 1 : 1);
-    MSX_TRY(make_room(p));
-    if (!p->threaded) return stream ? start_stream(p, threads - 1) : MSX_OK;
+    if (!p->shared) return MSX_OK;
+    msx__free(p->job.ctx, p->units);
+    return msx__units_plan(&p->units, &p->n_units, &whole);
+}
+
+static msx_status start_readers(msx__pipeline *p, int threads) {
     p->n_readers = (size_t)threads < MAX_READERS ? (size_t)threads : MAX_READERS;
     if (p->n_readers > p->job.n) p->n_readers = p->job.n;
-    if (p->reads) p->n_readers = 0;
     for (; p->started < p->n_readers; p->started++) {
         reader *r = &p->readers[p->started];
         *r = (reader){.p = p, .first = p->started};
-        MSX_TRY(start_thread(ctx, &r->thread, run_reader, r));
+        MSX_TRY(start_thread(p->job.ctx, &r->thread, run_reader, r));
     }
+    return MSX_OK;
+}
+
+/* The merger leaves a thread to the readers, or to the caller. Readers are no more than the processor can run:
+ * what one reads is hashed together, which is cheaper (lib/core/hash_lanes.c). */
+static msx_status start(msx__pipeline *p) {
+    msx_ctx *ctx = p->job.ctx;
+    int threads = msx_ctx_threads(ctx);
+    MSX_TRY(choose_way(p, threads));
+    p->done = msx__calloc(ctx, (size_t)p->n_units, sizeof *p->done);
+    if (!p->done) return MSX_E_NOMEM;
+    MSX_TRY(open_hand(p, &p->hands[CALLER], 1));
+    MSX_TRY(make_room(p));
+    if (!p->threaded) return threads > 1 ? start_stream(p, threads - 1) : MSX_OK;
+    MSX_TRY(open_hand(p, &p->hands[MERGER], p->reads && !p->shared ? 1 : threads - 1));
+    if (!p->reads) MSX_TRY(start_readers(p, threads));
     MSX_TRY(start_thread(ctx, &p->merger, run_merger, p));
     p->merging = true;
     return MSX_OK;
@@ -332,6 +379,7 @@ msx_status msx__pipeline_start(msx__pipeline **out, const msx__pipeline_job *job
     msx__pipeline *p = msx__calloc(job->ctx, 1, sizeof *p);
     if (!p) return MSX_E_NOMEM;
     p->job = *job;
+    p->failed = -1;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
     msx_status status = start(p);
@@ -351,23 +399,24 @@ static void place_here(msx__pipeline *p, int64_t u) {
 }
 
 static msx_status make_here(msx__pipeline *p, int64_t u) {
-    msx_status status[MSX__MAX_MODELS];
+    const hand *h = &p->hands[CALLER];
     place_here(p, u);
-    if (!p->queue) return read_and_merge(p, u);
-    read_inputs(p, 0, 1, u, status);
+    if (!p->queue) return read_and_merge(p, h, u);
+    read_inputs(p, h->readings, 0, 1, u);
     msx__hash_queue_mark(p->queue, p->marks + u % LAP * (int64_t)p->taps);
     if (u % 2) msx__hash_queue_go(p->queue); /* waking is not for nothing */
-    for (size_t k = 0; k < p->job.n; k++)
-        if (status[k] < 0) return msx__fail(p->job.ctx, status[k], "%s", p->inputs[k].text);
-    return merge_inputs(p, u);
+    MSX_TRY(all_read(p, h->readings));
+    return merge_inputs(p, h, u);
 }
 
-/* Take back the room of the results before u, and wait for that of u. */
+/* Take back the room of the results before u, and wait for that of u, or help to make it. */
 static msx_status wait_for_result(msx__pipeline *p, int64_t u) {
     pthread_mutex_lock(&p->lock);
     p->out.freed = u;
     pthread_cond_broadcast(&p->changed);
-    while (p->merged <= u && p->status == MSX_OK) pthread_cond_wait(&p->changed, &p->lock);
+    while (p->merged <= u && p->failed != u)
+        if (!p->shared || !merge_next(p, &p->hands[CALLER]))
+            pthread_cond_wait(&p->changed, &p->lock);
     msx_status status = p->merged > u ? MSX_OK : p->status;
     pthread_mutex_unlock(&p->lock);
     return status < 0 ? msx__fail(p->job.ctx, status, "%s", p->text) : MSX_OK;
@@ -404,7 +453,8 @@ msx_status msx__pipeline_finish(msx__pipeline *p) {
         pthread_mutex_lock(&p->lock);
         while (!in->hashed && in->status == MSX_OK) pthread_cond_wait(&p->changed, &p->lock);
         pthread_mutex_unlock(&p->lock);
-        if (in->status < 0) return msx__fail(p->job.ctx, in->status, "%s", in->text);
+        if (in->status < 0)
+            return msx__fail(p->job.ctx, in->status, "%s", p->hands[CALLER].readings[k].text);
     }
     return MSX_OK;
 }
@@ -419,14 +469,18 @@ void msx__pipeline_free(msx__pipeline *p) {
     for (size_t r = 0; r < p->started; r++) pthread_join(p->readers[r].thread, NULL);
     if (p->merging) pthread_join(p->merger, NULL);
     msx__hash_queue_stop(p->queue); /* before the memory that it hashes */
-    for (size_t k = 0; p->inputs && k < p->job.n; k++) msx__free(ctx, p->inputs[k].memory);
-    msx__merge_kernels_close(&p->kernels);
+    for (size_t k = 0; p->inputs && k < p->job.n; k++) free_floats(p, p->inputs[k].memory);
+    free_floats(p, p->results);
+    for (int h = 0; h < HANDS; h++) {
+        msx__merge_kernels_close(&p->hands[h].kernels);
+        msx__free(ctx, p->hands[h].readings);
+    }
+    msx__ring_close(&p->in, ctx);
+    msx__ring_close(&p->out, ctx);
     msx__free(ctx, p->inputs);
-    msx__free(ctx, p->results);
+    msx__free(ctx, p->done);
     msx__free(ctx, p->units);
     msx__free(ctx, p->marks);
-    msx__free(ctx, p->in.at);
-    msx__free(ctx, p->out.at);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->lock);
     msx__free(ctx, p);

@@ -6,7 +6,7 @@
  *
  * Readers also hash (checkpoint/stream.h), unless it is a draft, and look for values that are not finite. Each stage works on
  * another tensor, or piece of one, at the same time. What a tensor becomes depends on nothing but the tensor,
- * so the results are those of msx_merger_run.
+ * so the results are those of msx_merger_run. Drafts of few threads have no readers: who merges a tensor reads it.
  */
 #ifndef MSX_MERGE_PIPELINE_H
 #define MSX_MERGE_PIPELINE_H
