@@ -62,8 +62,8 @@ struct msx__pipeline {
     pthread_mutex_t lock; /* of everything below, and of the rings and inputs */
     pthread_cond_t changed;
     bool stop;
-    int64_t taken,
-        merged;     /* units that somebody merges, or did; whose result is in memory, or was */
+    int64_t taken;  /* units that somebody merges, or did */
+    int64_t merged; /* units whose result is in memory, or was */
     bool *done;     /* units from `merged` on of which there is a result */
     int64_t failed; /* the first unit that failed, and why; negative: none did */
     msx_status status;
@@ -331,7 +331,8 @@ static msx_status start_stream(msx__pipeline *p, int threads) {
     return msx__checkpoint_hash_beside(&p->queue, j->inputs, j->n, threads);
 }
 
-/* Cut tensors where that makes a stream of all; where tensors are shared a piece has no reader. */
+/* Cut tensors where that makes a stream of all. Shared tensors stay whole: the checksum of one goes through its
+ * pieces in order. More threads than MAX_SHARERS are better kept busy by a merge of one tensor at a time. */
 static msx_status choose_way(msx__pipeline *p, int threads) {
     msx__pipeline_job whole = p->job;
     whole.piece = INT64_MAX;
