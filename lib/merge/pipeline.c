@@ -337,10 +337,10 @@ static msx_status choose_way(msx__pipeline *p, int threads) {
     msx__pipeline_job whole = p->job;
     whole.piece = INT64_MAX;
     MSX_TRY(msx__units_plan(&p->units, &p->n_units, &p->job));
-    bool stream = is_stream(p), draft = p->job.draft;
-    p->shared = draft && !stream && threads > 1 && threads <= MAX_SHARERS;
-    p->reads = p->shared || (draft && stream && threads > 1);
-    p->threaded = threads > 1 && (!stream || p->reads);
+    bool several = threads > 1, stream = is_stream(p), draft = several && p->job.draft;
+    p->shared = draft && !stream && threads <= MAX_SHARERS;
+    p->reads = p->shared || (draft && stream);
+    p->threaded = several && (!stream || draft);
     if (!p->shared) return MSX_OK;
     msx__free(p->job.ctx, p->units);
     return msx__units_plan(&p->units, &p->n_units, &whole);

@@ -73,8 +73,8 @@ static bool run(const char *const *command, cost *c) {
 }
 
 /* The second run of two: a virtual machine asks its host for memory that was not in use of late, which costs
- * ten times what other memory costs, and which command is the first to need it is chance. There is no output
- * when one starts: a merge would keep it until it is done, and cat overwrite it. */
+ * ten times what other memory costs, and which command is the first to need it is chance; the first
+ * also brings the inputs into the page cache. There is no output when one starts: a merge would keep it until it is done, and cat overwrite it. */
 static bool run_again(const bench *b, const char *const *command, cost *c) {
     unlink(b->out);
     if (!run(command, NULL)) return false;
@@ -137,7 +137,6 @@ static int measure(const bench *b) {
     enum { METHODS = sizeof methods / sizeof *methods };
     static cost plain, synced, hashed, merges[METHODS], drafts[METHODS];
     const cost *const peers[] = {&plain, &synced, &hashed};
-    if (!merge(b, methods[0], false, NULL)) return 0; /* brings the inputs into the page cache */
     for (int round = 0; round < ROUNDS; round++) {
         if (!cat(b, "test -s", &plain)) return 0;
         if (!cat(b, "sync", &synced)) return 0;
